@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, Unpack
 
 from qf_tasks import _wire
-from qf_tasks._codes import api_error, scrubbed
+from qf_tasks._codes import api_error, safe_line
 from qf_tasks.errors import ApiError, BadResponseError, Facts, QfTasksError
 from qf_tasks.models import Reply, SupportedModels, Task, TaskPage
 
@@ -43,9 +43,8 @@ def read(answer: Answer, action: str, task_id: str | None = None) -> Reply:
     """
     body = _parsed(answer.content)
     fields = body if isinstance(body, dict) else {}
-    facts = Facts(
-        status=answer.status, request_id=_request_id(answer, fields), action=action, task_id=task_id
-    )
+    request_id = _request_id(answer, fields)
+    facts = Facts(status=answer.status, request_id=request_id, action=action, task_id=task_id)
     if refusal := _refusal(answer, fields):
         facts["code"], message = refusal
         facts["retry_after"] = _retry_after(answer)
@@ -60,7 +59,7 @@ def read(answer: Answer, action: str, task_id: str | None = None) -> Reply:
         raise _unconfirmed(body["result"], answer, facts)
     return Reply(
         body=body,
-        request_id=facts["request_id"],
+        request_id=request_id,
         status=answer.status,
         headers=answer.headers,
         elapsed=answer.elapsed,
@@ -96,9 +95,10 @@ def page(reply: Reply) -> TaskPage:
     Raises:
         BadResponseError: it holds no list of tasks, or one of them has no id or state.
     """
-    if found := _wire.page(reply.result, reply.request_id):
-        return found
-    raise _misshapen("The answer holds no list of tasks", reply)
+    found = _wire.page(reply.result, reply.request_id)
+    if found is None:  # an empty page is one too, although it is false
+        raise _misshapen("The answer holds no list of tasks", reply)
+    return found
 
 
 def supported_models(reply: Reply) -> SupportedModels:
@@ -119,8 +119,9 @@ def date_of(headers: Mapping[str, str]) -> datetime | None:
 
 def _parsed(content: bytes) -> object:
     try:
-        body: object = json.loads(content, parse_constant=_not_json)
-        if b"\\u" in content:
+        text = content.decode("utf-8-sig")
+        body: object = json.loads(text, parse_constant=_not_json)
+        if "\\u" in text:
             _without_surrogates(body)
     except (ValueError, RecursionError):
         return _UNREADABLE
@@ -148,11 +149,11 @@ def _refusal(answer: Answer, fields: Mapping[str, Any]) -> tuple[str, str] | Non
         shapes.append((inner, "code", "message"))
     for shape, code, message in shapes:
         if shape.get(code) not in _NO_ERROR and isinstance(shape.get(message), str):
-            return _short(str(shape[code])), _short(shape[message])
+            return safe_line(str(shape[code])), safe_line(shape[message])
     headers = answer.headers
     if answer.status >= 300 and ("x-bce-error-code" in headers or "x-bce-error-message" in headers):
         message = headers.get("x-bce-error-message") or _status_line(answer.status)
-        return _short(headers.get("x-bce-error-code", "")), _short(message)
+        return safe_line(headers.get("x-bce-error-code", "")), safe_line(message)
     return None
 
 
@@ -183,7 +184,7 @@ def _misshapen(what: str, reply: Reply, **facts: Unpack[Facts]) -> BadResponseEr
 
 def _request_id(answer: Answer, fields: Mapping[str, Any]) -> str | None:
     candidates = (answer.headers.get("x-bce-request-id"), fields.get("requestId"), fields.get("log_id"))
-    return next((_short(found) for found in candidates if isinstance(found, str) and found.strip()), None)
+    return next((safe_line(found) for found in candidates if isinstance(found, str) and found.strip()), None)
 
 
 def _retry_after(answer: Answer) -> float | None:
@@ -213,13 +214,5 @@ def _status_line(status: int) -> str:
         return f"HTTP {status}"
 
 
-def _short(text: str, limit: int = 500) -> str:
-    """Return a foreign text as one safe line."""
-    line = " ".join(
-        "".join(char if char.isprintable() else " " for char in scrubbed(text[: 4 * limit])).split()
-    )
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
 def _excerpt(content: bytes) -> str:
-    return _short(content[:1000].decode(errors="replace"), 120) or "(nothing)"
+    return safe_line(content[:1000].decode(errors="replace"), 120) or "(nothing)"

@@ -1,0 +1,179 @@
+"""What may be repeated, and when: one table of what a failure says of the request's arrival.
+
+Reads may always be repeated. A stop or delete may be, since doing it twice does no more than once; the
+error then tells that an earlier attempt may have worked. A create, and any action that this library does not
+know, is repeated only where the request surely did not arrive or was surely refused. This file is given a
+function that sends once; it does not know how.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from qf_tasks._clock import Clock
+from qf_tasks.errors import (
+    ApiError,
+    BadResponseError,
+    QfTasksError,
+    RateLimitError,
+    ServerError,
+    ServiceUnreachableError,
+)
+from qf_tasks.models import Reply
+from qf_tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+logger = logging.getLogger("qf_tasks")
+
+READ_ACTIONS = frozenset(
+    {"DescribeBatchInferenceTask", "DescribeBatchInferenceTasks", "DescribeBatchInferenceModel"}
+)
+REPEATABLE_ACTIONS = frozenset({"StopBatchInferenceTask", "DeleteBatchInferenceTask"})
+
+
+class Arrival(Enum):
+    """What a failure says of the request: it did not arrive, was refused, or may have been applied."""
+
+    NOT_SENT = "not sent"
+    REFUSED = "refused"
+    PERHAPS = "perhaps applied"
+
+
+# The first row that fits counts. A connection that failed has its code from `_transport.py`.
+_ARRIVALS: list[tuple[type[QfTasksError], frozenset[str] | None, Arrival]] = [
+    (
+        ServiceUnreachableError,
+        frozenset({"NameNotResolved", "ConnectionFailed", "ConnectTimeout", "CertificateNotVerified"}),
+        Arrival.NOT_SENT,
+    ),
+    (ServiceUnreachableError, None, Arrival.PERHAPS),  # among them other TLS errors, and the proxy's
+    (ServerError, None, Arrival.PERHAPS),
+    (ApiError, None, Arrival.REFUSED),  # among them 429
+    (BadResponseError, None, Arrival.PERHAPS),
+    (QfTasksError, None, Arrival.NOT_SENT),  # settings and arguments
+]
+
+
+def arrival_of(error: QfTasksError) -> Arrival:
+    """Return what a failure says of the request's arrival."""
+    return next(
+        arrival
+        for kind, codes, arrival in _ARRIVALS
+        if isinstance(error, kind) and (codes is None or error.code in codes)
+    )
+
+
+def may_repeat(action: str, error: QfTasksError) -> bool:
+    """Return whether the action may be sent again after this failure."""
+    if not isinstance(error, ServiceUnreachableError | RateLimitError | ServerError):
+        return False
+    if action in READ_ACTIONS or action in REPEATABLE_ACTIONS:
+        return True
+    return arrival_of(error) is not Arrival.PERHAPS
+
+
+class Retrier:
+    """Sends an action until it is answered or may not be repeated; shared by all threads of a client."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        send: Callable[[str, Mapping[str, Any]], Reply],
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._send = send
+        self._clock = clock
+        self._resume_at = 0.0
+
+    def call(self, action: str, params: Mapping[str, Any]) -> Reply:
+        """Return the reply to an action; its `attempts` and `elapsed` are those of all attempts.
+
+        Raises:
+            QfTasksError: the last failure; `attempts` and `may_have_been_applied` are those of all attempts.
+        """
+        from tenacity import Retrying, retry_if_exception
+
+        attempts = _Attempts(action, started=self._clock.now())
+        retrying = Retrying(
+            retry=retry_if_exception(attempts.may_go_on),
+            stop=lambda state: self._is_enough(attempts, state),
+            wait=self._pause,
+            before_sleep=lambda state: self._announce(action, state),
+            sleep=self._clock.sleep,
+            reraise=True,
+        )
+        return retrying(self._attempt, attempts, params)
+
+    def _attempt(self, attempts: _Attempts, params: Mapping[str, Any]) -> Reply:
+        if (pause := self._resume_at - self._clock.now()) > 0:
+            self._clock.sleep(pause)
+        attempts.count += 1
+        try:
+            reply = self._send(attempts.action, params)
+        except QfTasksError as error:
+            attempts.mark(error)
+            raise
+        return replace(reply, attempts=attempts.count, elapsed=self._clock.now() - attempts.started)
+
+    def _is_enough(self, attempts: _Attempts, state: RetryCallState) -> bool:
+        """Return whether to give up: by number, by time, or since the service says to wait for too long."""
+        settings = self._settings
+        is_told_too_long = (_error_of(state).retry_after or 0.0) > settings.max_retry_wait
+        time_spent = self._clock.now() - attempts.started + state.upcoming_sleep
+        return (
+            state.attempt_number > settings.max_retries
+            or is_told_too_long
+            or time_spent >= settings.retry_budget
+        )
+
+    def _pause(self, state: RetryCallState) -> float:
+        """Return the seconds until the next attempt: the service's figure, or a jittered exponential."""
+        from tenacity import wait_random_exponential
+
+        if (told := _error_of(state).retry_after) is not None:
+            return told
+        return wait_random_exponential(multiplier=0.5, max=self._settings.max_retry_wait)(state)
+
+    def _announce(self, action: str, state: RetryCallState) -> None:
+        error, pause = _error_of(state), state.upcoming_sleep
+        if isinstance(error, RateLimitError):  # meant for the account, so for every thread of this client
+            self._resume_at = max(self._resume_at, self._clock.now() + pause)
+        logger.warning(
+            "%s failed (%s), attempt %d; again in %.1f s", action, error, state.attempt_number, pause
+        )
+
+
+@dataclass
+class _Attempts:
+    """What is known of the attempts of one call."""
+
+    action: str
+    started: float
+    count: int = 0
+    may_have_been_applied: bool = False
+
+    def mark(self, error: QfTasksError) -> None:
+        """Tell a failure what all attempts together mean."""
+        if self.action not in READ_ACTIONS and arrival_of(error) is Arrival.PERHAPS:
+            self.may_have_been_applied = True
+        error.attempts = self.count
+        error.may_have_been_applied = self.may_have_been_applied
+        error.retryable = error.retryable and (
+            not self.may_have_been_applied or self.action in REPEATABLE_ACTIONS
+        )
+
+    def may_go_on(self, error: BaseException) -> bool:
+        """Return whether the action may be sent again after this failure."""
+        return isinstance(error, QfTasksError) and may_repeat(self.action, error)
+
+
+def _error_of(state: RetryCallState) -> QfTasksError:
+    error = state.outcome.exception() if state.outcome else None
+    return error if isinstance(error, QfTasksError) else QfTasksError("no failure")
