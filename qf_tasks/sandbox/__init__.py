@@ -1,0 +1,15 @@
+"""The service on one machine, without an account: checks signatures, keeps state, fails to order.
+
+An island: it imports nothing of the client, and nothing but HTTP connects the two.
+"""
+
+try:
+    from .sandbox import Sandbox
+except ModuleNotFoundError as error:
+    raise ImportError("the sandbox needs aiohttp: pip install 'qf-tasks[sandbox]'") from error
+
+from .choices import Choices
+from .faults import Fault
+from .service import RecordedRequest
+
+__all__ = ["Choices", "Fault", "RecordedRequest", "Sandbox"]

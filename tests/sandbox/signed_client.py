@@ -1,0 +1,133 @@
+"""A small signed client of its own: what it sends is under the test's control, byte by byte."""
+
+import hashlib
+import hmac
+import http.client
+import json
+import ssl
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from qf_tasks.sandbox import Sandbox
+
+ROUTE = "/v2/batchinference"
+CREATION = {
+    "name": "nightly",
+    "endpoint": "ernie-x1-turbo-32k",
+    "inputBosUri": "bos:/bucket/in/",
+    "outputBosUri": "bos:/bucket/out/",
+}
+
+
+def bce_time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def sign(
+    access_key: str,
+    secret_key: str,
+    signed: dict[str, str],
+    *,
+    query: str,
+    timestamp: str,
+    expires_in: int = 1800,
+    method: str = "POST",
+    listed: str | None = None,
+) -> str:
+    """An `Authorization` over the headers in `signed`; `listed` replaces the list that it names."""
+    prefix = f"bce-auth-v1/{access_key}/{timestamp}/{expires_in}"
+    lines = sorted(f"{name}:{quote(value, safe='')}" for name, value in signed.items())
+    text = "\n".join([method, ROUTE, query, *lines])
+    key = hmac.new(secret_key.encode(), prefix.encode(), hashlib.sha256).hexdigest()
+    signature = hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
+    return f"{prefix}/{';'.join(sorted(signed)) if listed is None else listed}/{signature}"
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: http.client.HTTPMessage
+    content: bytes
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.content)
+
+    @property
+    def result(self) -> Any:
+        assert self.status == 200, self.content
+        return self.body["result"]
+
+    @property
+    def refusal(self) -> tuple[int, str]:
+        """The status and the code of an error."""
+        return self.status, self.body["code"]
+
+
+@dataclass
+class SignedClient:
+    """One kept-alive connection to a sandbox."""
+
+    sandbox: Sandbox
+    access_key: str = ""
+    secret_key: str = ""
+    ssl_context: ssl.SSLContext | None = None
+    connection: http.client.HTTPConnection = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.access_key = self.access_key or self.sandbox.access_key
+        self.secret_key = self.secret_key or self.sandbox.secret_key
+        port = self.sandbox.port
+        if self.ssl_context is None:
+            self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        else:
+            context = self.ssl_context
+            self.connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def headers(self, query: str, *, now: float | None = None, expires_in: int = 1800) -> dict[str, str]:
+        timestamp = bce_time(time.time() if now is None else now)
+        signed = {"host": f"127.0.0.1:{self.sandbox.port}", "x-bce-date": timestamp}
+        authorization = sign(
+            self.access_key,
+            self.secret_key,
+            signed,
+            query=query,
+            timestamp=timestamp,
+            expires_in=expires_in,
+        )
+        return {**signed, "Content-Type": "application/json", "Authorization": authorization}
+
+    def send(self, content: bytes, headers: dict[str, str], *, target: str, method: str = "POST") -> Reply:
+        self.connection.request(method, target, content, headers)
+        response = self.connection.getresponse()
+        return Reply(response.status, response.headers, response.read())
+
+    def post(self, action: str, content: bytes) -> Reply:
+        query = f"Action={action}"
+        return self.send(content, self.headers(query), target=f"{ROUTE}?{query}")
+
+    def call(self, action: str, **body: Any) -> Reply:
+        return self.post(action, json.dumps(body).encode())
+
+    def create(self, **body: Any) -> Reply:
+        return self.call("CreateBatchInferenceTask", **{**CREATION, **body})
+
+    def describe(self, task_id: str) -> Reply:
+        return self.call("DescribeBatchInferenceTask", taskId=task_id)
+
+    def stop(self, task_id: str) -> Reply:
+        return self.call("StopBatchInferenceTask", taskId=task_id)
+
+    def delete(self, task_id: str) -> Reply:
+        return self.call("DeleteBatchInferenceTask", taskId=task_id)
+
+    def list(self, **body: Any) -> Reply:
+        return self.call("DescribeBatchInferenceTasks", **body)
+
+    def models(self) -> Reply:
+        return self.call("DescribeBatchInferenceModel")

@@ -1,0 +1,203 @@
+"""Starting, stopping, connections, TLS, the record."""
+
+import ast
+import importlib
+import os
+import re
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+import qf_tasks.sandbox
+from qf_tasks.sandbox import Fault, Sandbox
+
+from .signed_client import SignedClient
+
+
+def test_start_and_stop_are_quick_and_can_be_repeated() -> None:
+    sandbox = Sandbox()
+    started = time.monotonic()
+    ports = set()
+    for _ in range(5):
+        with sandbox:
+            ports.add(sandbox.start().port)
+        sandbox.stop()
+    assert time.monotonic() - started < 10
+    assert len(ports) == 1
+
+
+def test_a_stopped_sandbox_refuses_connections_and_keeps_what_it_saw() -> None:
+    with Sandbox() as sandbox:
+        client = SignedClient(sandbox)
+        task_id = client.create().result["taskId"]
+        client.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", sandbox.port))
+    assert list(sandbox.tasks) == [task_id]
+    assert len(sandbox.requests) == 1
+
+
+def test_stop_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    with Sandbox():
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
+
+
+def test_stop_with_open_connections_does_not_wait_for_them(sandbox: Sandbox) -> None:
+    lines = [socket.create_connection(("127.0.0.1", sandbox.port)) for _ in range(3)]
+    lines[1].sendall(b"POST /v2/batchinference HTTP/1.1\r\nContent-Le")
+    lines[2].sendall(b"POST /v2/batchinference HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12")
+    started = time.monotonic()
+    sandbox.stop()
+    assert time.monotonic() - started < 10
+    for line in lines:
+        line.close()
+
+
+def test_start_on_a_taken_port_raises_in_the_caller(sandbox: Sandbox) -> None:
+    with pytest.raises(OSError, match="in use"):
+        Sandbox(port=sandbox.port).start()
+
+
+def test_start_that_fails_in_the_thread_raises_in_the_caller() -> None:
+    wrong: Any = True
+    with pytest.raises(TypeError):
+        Sandbox(ssl_context=wrong).start()
+
+
+def test_the_port_is_unknown_before_the_first_start() -> None:
+    with pytest.raises(RuntimeError, match="started"):
+        _ = Sandbox().url
+
+
+def test_it_listens_on_this_machine_alone(sandbox: Sandbox) -> None:
+    assert sandbox.url == f"http://127.0.0.1:{sandbox.port}"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", sandbox.port))
+
+
+def test_env_points_a_client_here(sandbox: Sandbox) -> None:
+    assert sandbox.env() == {
+        "QIANFAN_ACCESS_KEY": sandbox.access_key,
+        "QIANFAN_SECRET_KEY": sandbox.secret_key,
+        "QIANFAN_CONSOLE_API_BASE_URL": sandbox.url,
+    }
+    assert not set(sandbox.env().values()) & set(os.environ.values())
+
+
+def test_connections_are_kept_alive_and_told_apart(sandbox: Sandbox, client: SignedClient) -> None:
+    other = SignedClient(sandbox)
+    for caller in (client, client, other, client):
+        caller.models()
+    first, second, third, fourth = (request.connection for request in sandbox.requests)
+    assert first == second == fourth != third
+    assert sandbox.connections == 2
+    other.close()
+
+
+def test_tls_is_spoken_with_the_given_certificate() -> None:
+    authority = trustme.CA()
+    server, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(trusting)
+    with Sandbox(ssl_context=server) as sandbox:
+        assert sandbox.url.startswith("https://")
+        client = SignedClient(sandbox, ssl_context=trusting)
+        assert client.create().status == 200
+        client.close()
+        with pytest.raises(ssl.SSLCertVerificationError):
+            SignedClient(sandbox, ssl_context=ssl.create_default_context()).models()
+        idle = socket.create_connection(("127.0.0.1", sandbox.port))
+    idle.close()
+    assert sandbox.errors == []
+
+
+def test_requests_are_recorded_whole(sandbox: Sandbox, client: SignedClient) -> None:
+    task_id = sandbox.add_task()
+    reply = client.delete(task_id)
+    (request,) = sandbox.requests
+    assert (request.method, request.path) == ("POST", "/v2/batchinference")
+    assert request.query == {"Action": "DeleteBatchInferenceTask"}
+    assert request.action == "DeleteBatchInferenceTask"
+    assert request.headers["content-type"] == request.headers["Content-Type"] == "application/json"
+    assert request.body == b'{"taskId": "%s"}' % task_id.encode()
+    assert request.params == {"taskId": task_id}
+    assert request.access_key == sandbox.access_key
+    assert request.request_id == reply.body["requestId"]
+    assert (request.status, request.answer) == (200, reply.content)
+    assert (request.applied, request.fault, request.refused, request.unexpected) == (True, None, None, False)
+    assert "bce-auth-v1" not in repr(request)
+
+
+def test_a_refused_request_is_recorded_with_its_code(sandbox: Sandbox, client: SignedClient) -> None:
+    client.delete("infer-000000000000")
+    (request,) = sandbox.requests
+    assert (request.applied, request.refused, request.unexpected) == (False, "TaskNotFound", False)
+
+
+def test_only_the_last_requests_are_remembered() -> None:
+    with Sandbox(remember=2) as sandbox:
+        client = SignedClient(sandbox)
+        ids = [client.models().body["requestId"] for _ in range(3)]
+        client.close()
+    assert [request.request_id for request in sandbox.requests] == ids[1:]
+
+
+def test_reset_is_as_new_on_the_same_port(sandbox: Sandbox, client: SignedClient) -> None:
+    start, port = sandbox.now, sandbox.port
+    sandbox.add_key("extra", "secret")
+    sandbox.add_task()
+    sandbox.advance(10**9)
+    sandbox.clock_offset = 9999
+    assert sandbox.clock_offset == 9999
+    client.call("Nothing")
+    sandbox.reset()
+    assert (sandbox.tasks, sandbox.requests, sandbox.unexpected, sandbox.errors) == ({}, [], [], [])
+    assert sandbox.port == port
+    assert (sandbox.now - start).total_seconds() < 3600
+    assert client.models().status == 200
+    extra = SignedClient(sandbox, "extra", "secret")
+    assert extra.models().refusal == (403, "InvalidAccessKeyId")
+    extra.close()
+
+
+def test_a_fault_of_the_sandbox_itself_is_a_500_and_kept(sandbox: Sandbox, client: SignedClient) -> None:
+    sandbox.order(Fault.changed(lambda _: object()))
+    assert client.models().status == 500
+    assert [type(error) for error in sandbox.errors] == [TypeError]
+    assert client.models().status == 200
+    sandbox.reset()
+
+
+def test_import_without_aiohttp_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("qf_tasks.sandbox")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    with pytest.raises(ImportError, match=re.escape("pip install 'qf-tasks[sandbox]'")):
+        importlib.import_module("qf_tasks.sandbox")
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """What a file imports from outside of its own package."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level <= 1
+            if node.level == 0:
+                yield str(node.module)
+
+
+def test_it_imports_the_standard_library_and_aiohttp_alone() -> None:
+    folder = Path(qf_tasks.sandbox.__file__).parent
+    names = {name.partition(".")[0] for path in folder.glob("*.py") for name in imported_names(path)}
+    assert names - sys.stdlib_module_names == {"aiohttp"}
