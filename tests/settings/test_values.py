@@ -1,0 +1,281 @@
+"""`Settings(...)` made by hand: what it takes, what it refuses, what it shows."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import pickle
+import subprocess
+import sys
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qf_tasks._sources import VARIABLES
+from qf_tasks.errors import ConfigurationError, InvalidArgumentError
+from qf_tasks.settings import Account, Settings
+from tests.settings.conftest import AK, SK, SetPair, pair
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "config" / "qf_tasks.example.toml"
+
+
+def make(**values: Any) -> Settings:
+    keys: dict[str, Any] = {"access_key": AK, "secret_key": SK}
+    return Settings(**(keys | values))
+
+
+def test_make_with_keys_alone_has_defaults_and_reads_no_source(
+    set_pair: SetPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_pair("environment")
+    monkeypatch.setenv("QF_TASKS_MAX_RETRIES", "9")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")
+    assert make().model_dump(exclude={"access_key", "secret_key"}) == {
+        "base_url": "https://qianfan.baidubce.com",
+        "request_timeout": 60.0,
+        "max_retries": 3,
+        "max_retry_wait": 60.0,
+        "retry_budget": 300.0,
+        "proxy": None,
+        "verify_tls": True,
+        "ca_bundle": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://h.example/", "https://h.example"),
+        (" HTTPS://H.Example:8443 ", "https://h.example:8443"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://127.1.2.3", "http://127.1.2.3"),
+        ("http://localhost:1/", "http://localhost:1"),
+        ("http://[::1]:1", "http://[::1]:1"),
+    ],
+)
+def test_make_with_base_url_keeps_scheme_and_host(given: str, kept: str) -> None:
+    assert make(base_url=given).base_url == kept
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://qianfan.baidubce.com",
+        "http://localhost.example",
+        "http://128.0.0.1",
+        "https://h/prefix",
+        "https://h?x=1",
+        "https://h#x",
+        "https://user:word@h",
+        "https://user@h",
+        "https://h:port",
+        "https://h:99999",
+        "https://[::1",
+        "https://",
+        "https://a b",
+        "https://a\nb",
+        "https://h\\@other",
+        "ftp://h",
+        "qianfan.baidubce.com",
+        "",
+        5,
+    ],
+)
+def test_make_with_other_base_url_raises(base_url: object) -> None:
+    with pytest.raises(ConfigurationError, match="base_url should"):
+        make(base_url=base_url)
+
+
+@pytest.mark.parametrize("name", ["request_timeout", "max_retry_wait", "retry_budget"])
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, True, "soon", None, 10**400])
+def test_make_with_no_length_of_time_raises(name: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} should be"):
+        make(**{name: value})
+
+
+def test_make_with_timedelta_keeps_seconds() -> None:
+    assert make(request_timeout=timedelta(minutes=2)).request_timeout == 120
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("request_timeout", 0), ("max_retries", True), ("max_retries", 1.5)]
+)
+def test_make_with_number_against_rule_raises(name: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} should be"):
+        make(**{name: value})
+
+
+@pytest.mark.parametrize("key", [f" {AK}\r\n", f"\ufeff{AK}", f"{AK}\u200b"])
+def test_make_with_padded_key_trims_it(key: str) -> None:
+    settings = make(access_key=key, secret_key=key)
+    assert (settings.access_key, settings.secret_key.get_secret_value()) == (AK, AK)
+
+
+@pytest.mark.parametrize("name", ["access_key", "secret_key"])
+@pytest.mark.parametrize(
+    ("key", "rule"),
+    [
+        ("your_iam_ak", "placeholder"),
+        ("your_iam_sk", "placeholder"),
+        ("YOUR-ACCESS-KEY", "placeholder"),
+        ("<access key>", "placeholder"),
+        ("${ACCESS_KEY}", "placeholder"),
+        ("xxxxxxxx", "placeholder"),
+        ("ALTAK***9f3c", "placeholder"),
+        ("bce-v3/ALTAK-abc/def", "API key .* for other routes"),
+        ("abc def", r"stray character: U\+0020 at position 4"),
+        ("abc\u00a0def", r"stray character: U\+00A0"),
+        ("abc\u200bdef", r"stray character: U\+200B"),
+        ("ab\x00c", r"stray character: U\+0000"),
+        ('"abcdef"', r"stray character: U\+0022 at position 1"),
+        ("密钥", r"stray character: U\+5BC6"),
+        ("", "empty"),
+        (" \r\n", "empty"),
+        (12345, "valid string"),
+    ],
+)
+def test_make_with_what_is_no_key_names_rule_and_hints(name: str, key: object, rule: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{name} .*{rule}") as caught:
+        make(**{name: key})
+    assert "安全认证" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("name", ["access_key", "secret_key"])
+def test_make_without_a_key_says_that_it_is_required(name: str) -> None:
+    given: dict[str, Any] = {"access_key": AK, "secret_key": SK}
+    del given[name]
+    with pytest.raises(ConfigurationError, match=f"{name} is required"):
+        Settings(**given)
+
+
+def test_make_with_unknown_setting_names_the_nearest() -> None:
+    with pytest.raises(ConfigurationError, match=r"max_retires is no setting; did you mean max_retries\?"):
+        make(max_retires=1)
+
+
+@pytest.mark.parametrize("proxy", ["ftp://p", "http://", "http://a b", "http://u:hunter2@", "http://p:x"])
+def test_make_with_no_proxy_url_raises_without_it(proxy: str) -> None:
+    with pytest.raises(ConfigurationError, match="proxy should be") as caught:
+        make(proxy=proxy)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["missing.pem", "x" * 5000, "~nobody-here/ca.pem"])
+def test_make_with_bundle_that_is_missing_raises(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="ca_bundle should name a file or directory that exists"):
+        make(ca_bundle=path)
+
+
+def test_change_of_a_made_setting_raises() -> None:
+    settings, name = make(), "secret_key"
+    with pytest.raises(AttributeError, match="make new ones for another secret_key") as caught:
+        setattr(settings, name, "other-secret")
+    assert "other-secret" not in str(caught.value)
+    with pytest.raises(ValueError, match="frozen"):
+        delattr(settings, name)
+    assert settings.secret_key.get_secret_value() == SK
+
+
+def test_repr_shows_masked_key_and_proxy_and_no_secret() -> None:
+    settings = make(proxy="http://user:word@proxy.example:3128")
+    for text in (repr(settings), str(settings)):
+        assert "access_key='ALTA…9f3c'" in text
+        assert "proxy='http://***@proxy.example:3128'" in text
+        assert AK not in text
+        assert "secret" not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "masked"), [("a", "…"), ("ak-1", "a…1"), ("abcdefghi", "abc…ghi"), (AK, "ALTA…9f3c")]
+)
+def test_account_with_short_key_shows_less_of_it(key: str, masked: str) -> None:
+    assert make(access_key=key).account.access_key == masked
+
+
+def test_account_tells_key_host_and_source_in_one_line() -> None:
+    account = make(base_url="http://127.0.0.1:8080").account
+    assert str(account) == "ALTA…9f3c at 127.0.0.1:8080 (given to Settings())"
+
+
+def test_account_with_other_source_is_the_same(set_pair: SetPair) -> None:
+    set_pair("a")
+    assert Settings.load().account == Settings(**pair("a")).account
+    assert make().account != make(base_url="https://other.example").account
+    assert make().account != make(access_key="ALTAKabcdefghijk9f3d").account
+
+
+def test_account_reads_its_own_json_back() -> None:
+    account = make().account
+    again = Account.model_validate_json(account.model_dump_json())
+    assert (again, again.source) == (account, account.source)
+
+
+def test_copies_are_equal_and_keep_origins() -> None:
+    settings = make(max_retries=1)
+    for other in (copy.copy(settings), copy.deepcopy(settings)):
+        assert other == settings
+        assert hash(other) == hash(settings)
+        assert other.origin("max_retries") == "given to Settings()"
+    assert settings != make()
+
+
+def test_pickle_is_refused_with_what_to_do() -> None:
+    with pytest.raises(TypeError, match="make one in each process"):
+        pickle.dumps(make())
+
+
+def test_dump_as_json_shows_no_secret() -> None:
+    settings = make(proxy="http://user:word@proxy.example")
+    text = settings.model_dump_json() + json.dumps(settings.printable())
+    assert SK not in text
+    assert "word" not in text
+
+
+def test_example_has_every_setting_with_its_default() -> None:
+    lines = (line.removeprefix("# ") for line in EXAMPLE.read_text("utf-8").splitlines())
+    table = tomllib.loads("\n".join(line for line in lines if " = " in line or line.startswith("[")))
+    profile = table.pop("profiles")["test"]
+    assert list(table) == list(Settings.model_fields)
+    assert set(profile) <= set(Settings.model_fields)
+    for name in (
+        "base_url",
+        "request_timeout",
+        "max_retries",
+        "max_retry_wait",
+        "retry_budget",
+        "verify_tls",
+    ):
+        assert table[name] == Settings.model_fields[name].default
+
+
+def test_example_tells_every_variable() -> None:
+    text = EXAMPLE.read_text("utf-8")
+    assert all(name in text for names in VARIABLES.values() for name in names)
+
+
+def test_example_as_it_is_sets_nothing() -> None:
+    assert tomllib.loads(EXAMPLE.read_text("utf-8")) == {}
+
+
+def test_variables_cover_every_setting() -> None:
+    assert list(VARIABLES) == list(Settings.model_fields)
+
+
+def test_origin_of_unknown_setting_names_the_nearest() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"'secretkey'; did you mean secret_key\?"):
+        make().origin("secretkey")
+
+
+def test_import_reads_nothing_and_leaves_heavy_libraries_out() -> None:
+    code = (
+        "import sys\n"
+        "import qf_tasks.settings\n"
+        "print(*{'pydantic_settings', 'yaml', 'dotenv', 'requests', 'qianfan'} & sys.modules.keys())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr) == ("\n", "")

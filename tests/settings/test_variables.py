@@ -1,0 +1,181 @@
+"""The environment, and `.env`, which has the same names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from qf_tasks.errors import ConfigurationError
+from qf_tasks.settings import Settings
+from tests.settings.conftest import SetPair, Write, pair, pair_dotenv
+
+PROXY = "http://proxy.example:3128"
+
+
+SET = {
+    "QIANFAN_CONSOLE_API_BASE_URL": ("https://h.example", "base_url", "https://h.example"),
+    "QIANFAN_CONSOLE_API_RETRY_TIMEOUT": ("7.5", "request_timeout", 7.5),
+    "QF_TASKS_MAX_RETRIES": (" 0 ", "max_retries", 0),
+    "QF_TASKS_MAX_RETRY_WAIT": ("2", "max_retry_wait", 2),
+    "QF_TASKS_RETRY_BUDGET": ("0", "retry_budget", 0),
+    "QIANFAN_SSL_VERIFICATION_ENABLED": ("False", "verify_tls", False),
+}
+
+
+@pytest.mark.parametrize("variable", SET)
+def test_load_with_variable_in_environment_sets_field(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, field, value = SET[variable]
+    monkeypatch.setenv(variable, text)
+    assert getattr(Settings.load(**pair("keyword")), field) == value
+
+
+@pytest.mark.parametrize("variable", SET)
+def test_load_with_variable_in_dotenv_sets_field(variable: str, write: Write) -> None:
+    text, field, value = SET[variable]
+    write(".env", f"{variable}={text}\n")
+    assert getattr(Settings.load(**pair("keyword")), field) == value
+
+
+def test_load_with_bad_variable_names_it_and_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QF_TASKS_MAX_RETRIES", "-1")
+    with pytest.raises(
+        ConfigurationError, match=r"max_retries should be .* 0 \(environment variable QF_TASKS_MAX"
+    ):
+        Settings.load(**pair("keyword"))
+
+
+def test_load_leaves_environment_as_it_was(write: Write) -> None:
+    write(".env", pair_dotenv("dotenv"))
+    before = dict(os.environ)
+    Settings.load()
+    assert dict(os.environ) == before
+
+
+def test_load_before_environment_changes_leaves_settings_as_they_were(set_pair: SetPair) -> None:
+    set_pair("first")
+    settings = Settings.load()
+    set_pair("second")
+    assert settings.access_key == "access-key-first"
+
+
+def test_load_below_project_finds_nearest_dotenv(
+    project: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(".env", pair_dotenv("root"))
+    write("a/.env", pair_dotenv("nearer"))
+    (project / "a" / "b").mkdir()
+    monkeypatch.chdir(project / "a" / "b")
+    assert Settings.load().access_key == "access-key-nearer"
+
+
+def test_load_with_nearest_dotenv_without_keys_looks_no_further(
+    project: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(".env", pair_dotenv("root"))
+    write("a/.env", "QF_TASKS_MAX_RETRIES=1")
+    monkeypatch.chdir(project / "a")
+    with pytest.raises(ConfigurationError, match=r"a/\.env: no keys; .*toml: absent"):
+        Settings.load()
+
+
+def test_load_outside_a_project_looks_in_working_directory_only(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(f"{tmp_path}/.env", pair_dotenv("above"))
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    with pytest.raises(ConfigurationError, match="No access key"):
+        Settings.load()
+
+
+def test_load_with_dotenv_named_by_variable_reads_it_instead(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(".env", pair_dotenv("nearest"))
+    monkeypatch.setenv("QIANFAN_DOT_ENV_CONFIG_FILE", str(write("other.env", pair_dotenv("other"))))
+    assert Settings.load().access_key == "access-key-other"
+
+
+def test_load_with_foreign_names_in_dotenv_ignores_them(write: Write) -> None:
+    write(".env", "\ufeffQIANFAN_QPS_LIMIT=abc\nDATABASE_URL=x\nexport PATH\n" + pair_dotenv("dotenv"))
+    assert Settings.load().access_key == "access-key-dotenv"
+
+
+def test_load_with_unreadable_dotenv_found_passes_it_over_and_says_so(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (project / ".env").write_bytes(b"\xff\xfe\x00")
+    Settings.load(**pair("keyword"))
+    assert ".env is not valid .env in UTF-8" in caplog.text
+
+
+def test_load_with_unreadable_dotenv_named_raises(project: Path) -> None:
+    (project / "named.env").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigurationError, match=r"named\.env is not valid"):
+        Settings.load(**pair("keyword"), env_file="named.env")
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
+def test_load_with_proxy_of_machine_takes_it(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, PROXY)
+    proxy = Settings.load(**pair("keyword")).proxy
+    assert proxy is not None
+    assert proxy.get_secret_value() == PROXY
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "base_url"),
+    [
+        ("qianfan.baidubce.com", None),
+        (".baidubce.com", None),
+        ("*", None),
+        ("h.example:8443", "https://h.example:8443"),
+        ("", "http://127.0.0.1:8080"),
+        ("", "https://localhost"),
+        ("", "http://[::1]:1"),
+    ],
+)
+def test_load_with_host_that_needs_no_proxy_takes_none(
+    no_proxy: str, base_url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", PROXY)
+    monkeypatch.setenv("HTTP_PROXY", PROXY)
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    assert Settings.load(**pair("keyword"), base_url=base_url).proxy is None
+
+
+def test_load_with_proxy_for_qianfan_takes_it_before_that_of_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QIANFAN_PROXY", "proxy.qianfan:1")
+    monkeypatch.setenv("HTTPS_PROXY", PROXY)
+    monkeypatch.setenv("NO_PROXY", "*")
+    settings = Settings.load(**pair("keyword"))
+    assert settings.origin("proxy") == "environment variable QIANFAN_PROXY"
+    assert settings.printable()["proxy"] == "http://proxy.qianfan:1"
+
+
+@pytest.mark.parametrize("base_url", ["http://[", "nowhere"])
+def test_load_with_proxy_and_no_url_refuses_the_url(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", PROXY)
+    monkeypatch.setenv("QIANFAN_CONSOLE_API_BASE_URL", base_url)
+    with pytest.raises(ConfigurationError, match="base_url should be https"):
+        Settings.load(**pair("keyword"))
+
+
+def test_load_with_two_bundles_takes_the_one_of_requests(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(write("openssl.pem", "")))
+    assert Settings.load(**pair("keyword")).origin("ca_bundle") == "environment variable SSL_CERT_FILE"
+    bundle = write("requests.pem", "")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    assert Settings.load(**pair("keyword")).ca_bundle == bundle
+
+
+def test_load_with_bundle_that_is_missing_names_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "missing.pem")
+    with pytest.raises(
+        ConfigurationError, match=r"ca_bundle .* exists \(environment variable REQUESTS_CA_BUNDLE"
+    ):
+        Settings.load(**pair("keyword"))
