@@ -17,11 +17,10 @@ from typing import Literal, NamedTuple, Unpack
 from urllib.parse import unquote, urlsplit
 
 from qf_tasks import _answers
-from qf_tasks._precedence import Keywords
 from qf_tasks.client import TaskClient
 from qf_tasks.errors import QfTasksError
 from qf_tasks.models import Model
-from qf_tasks.settings import Account, Settings, SourceReport, inspect_sources, is_loopback
+from qf_tasks.settings import Account, Keywords, Settings, SourceReport, inspect_sources, is_loopback
 
 Outcome = Literal["ok", "warning", "failed", "skipped"]
 

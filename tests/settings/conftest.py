@@ -8,7 +8,7 @@ from typing import TypedDict
 
 import pytest
 
-from qf_tasks import _precedence
+from qf_tasks.settings import precedence
 
 AK, SK = "ALTAKabcdefghijk9f3c", "0123456789abcdef0123456789abcdef"
 
@@ -42,7 +42,7 @@ def pair_dotenv(of: str) -> str:
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The root of a project, and the working directory."""
-    monkeypatch.setattr(_precedence, "_noted", set())
+    monkeypatch.setattr(precedence, "_noted", set())
     project = tmp_path / "project"
     project.mkdir()
     (project / "pyproject.toml").touch()

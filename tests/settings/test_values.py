@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from qf_tasks._sources import VARIABLES
 from qf_tasks.errors import ConfigurationError, InvalidArgumentError
 from qf_tasks.settings import Account, Settings
+from qf_tasks.settings.sources import VARIABLES
 from tests.settings.conftest import AK, SK, SetPair, pair
 
 ROOT = Path(__file__).parents[2]
