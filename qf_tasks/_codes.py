@@ -71,12 +71,19 @@ _BY_MESSAGE = {
     "Signature does not match": "SignatureDoesNotMatch",
 }
 _NOT_FOUND_CODE = re.compile(r"not_?(found|exist)|no_?such", re.IGNORECASE)
-_SIGNED_HEADER = re.compile(r"bce-auth-v1\S*")
+_SIGNED_HEADER = re.compile(r"""bce-auth-v1(\\?/[^\s"'<>\\/]*)*""")  # in JSON, a slash may be escaped
 
 
 def scrubbed(text: str) -> str:
-    """Return the text without a signed header that somebody may have echoed into it."""
+    """Return a foreign text without a signed header that somebody echoed into it."""
     return _SIGNED_HEADER.sub("(signed header)", text)
+
+
+def safe_line(text: str, limit: int = 500) -> str:
+    """Return a foreign text as one short line, without a signed header."""
+    printable = "".join(char if char.isprintable() else " " for char in scrubbed(text[: 4 * limit]))
+    line = " ".join(printable.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def api_error(message: str, **facts: Unpack[Facts]) -> ApiError:

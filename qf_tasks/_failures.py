@@ -7,6 +7,7 @@ makes holds no reference to the exception that it was made from: there, signed h
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -23,9 +24,17 @@ from qf_tasks.errors import (
 
 Rule = Callable[[Any, Facts], QfTasksError]
 
+_LIBRARIES = sys.stdlib_module_names | {"qianfan", "baidubce", "requests", "urllib3", "pydantic", "idna"}
 
-def translated(error: Exception, action: str, task_id: str | None) -> QfTasksError:
-    """Return our error for one of a library's."""
+
+def translated(error: BaseException, action: str, task_id: str | None) -> QfTasksError | None:
+    """Return our error for one of a library's; None for what the caller's own code let in.
+
+    That is Ctrl-C, and what a handler of signals raises: a soft time limit, perhaps.
+    """
+    package = type(error).__module__.partition(".")[0]
+    if not isinstance(error, Exception) or package not in _LIBRARIES:
+        return None
     facts = Facts(action=action, task_id=task_id)
     return rule_for(type(error))(error, facts)
 
@@ -136,7 +145,7 @@ _REQUESTS: dict[str, Rule] = {
     "InvalidSchema": _misconfigured("base_url or proxy has a scheme that is not supported"),
     "MissingSchema": _misconfigured("base_url or proxy has no scheme"),
     "URLRequired": _misconfigured("base_url is missing"),
-    "InvalidHeader": _misconfigured("access_key or base_url cannot stand in a header"),
+    "InvalidHeader": _sdk_failed,  # of the answer: what a request carries was checked with the settings
     "RequestException": _unreachable("ConnectionBroken", "The request failed"),
 }
 _SDK: dict[str, Rule] = {
@@ -171,7 +180,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if isinstance(cause, BaseException) and id(cause) not in seen:
             seen.add(id(cause))
             yield cause
-            pending += [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]
+            pending += [*cause.args, getattr(cause, "reason", None), cause.__cause__]
 
 
 def _reason(error: BaseException) -> str:

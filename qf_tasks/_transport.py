@@ -19,12 +19,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from qf_tasks import _answers
 from qf_tasks._answers import Answer
+from qf_tasks._codes import scrubbed
 from qf_tasks._failures import translated
 from qf_tasks.errors import QfTasksError
 from qf_tasks.models import Reply
@@ -50,7 +50,7 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._netloc = urlsplit(settings.base_url).netloc
-        self._sessions: dict[int, requests.Session] = {}
+        self._adapters: dict[int, HTTPAdapter] = {}
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -82,8 +82,8 @@ class Transport:
     def close(self) -> None:
         """Close the connections of this process."""
         self._is_closed = True
-        if session := self._sessions.pop(os.getpid(), None):
-            session.close()
+        if adapter := self._adapters.pop(os.getpid(), None):
+            adapter.close()
 
     def _exchanged(self, action: str, params: dict[str, Any], task_id: str | None) -> Answer:
         """Return what came over the wire.
@@ -97,10 +97,8 @@ class Transport:
         returned: object = None
         try:
             returned = _sdk().call_action(ROUTE, action, params)
-        except Exception as error:
-            failure = translated(error, action, task_id)
-        except BaseException as error:  # Ctrl-C, or a time-out of the caller's own making
-            failure = _bare(error)
+        except BaseException as error:
+            failure = translated(error, action, task_id) or _bare(error)
         finally:
             _under_way.reset(token)
         if failure is not None and not (exchange.answer and isinstance(failure, QfTasksError)):
@@ -110,20 +108,16 @@ class Transport:
     def post(self, request: QfRequest) -> Answer:
         """Sign a request as the SDK made it, send it, and return the answer."""
         started = time.perf_counter()
-        response = self._session().post(
-            self._settings.base_url + request.url,
-            params=request.query,
-            json=request.json_body,
-            headers=self._signed_headers(request),
+        response = self._adapter().send(
+            self._prepared(request),
             timeout=self._settings.request_timeout,
             verify=self._verify,
             proxies=self._proxies,
-            allow_redirects=False,
         )
         return Answer(
             status=response.status_code,
-            headers={name.lower(): value for name, value in response.headers.items()},
-            content=response.content,
+            headers={name.lower(): scrubbed(value) for name, value in response.headers.items()},
+            content=scrubbed(response.content.decode("latin-1")).encode("latin-1"),  # byte by byte
             elapsed=time.perf_counter() - started,
         )
 
@@ -141,25 +135,34 @@ class Transport:
             return {}
         return dict.fromkeys(("http", "https"), proxy.get_secret_value())
 
-    def _session(self) -> requests.Session:
-        """Return this process's own session: a forked child must not share its parent's connections."""
+    def _adapter(self) -> HTTPAdapter:
+        """Return this process's own connections: a forked child must not share its parent's."""
         process = os.getpid()
-        return self._sessions.get(process) or self._sessions.setdefault(process, self._new_session())
+        return self._adapters.get(process) or self._adapters.setdefault(process, self._new_adapter())
 
-    def _new_session(self) -> requests.Session:
-        """Return a session that keeps connections, and nothing else: no cookies, no .netrc."""
-        import requests
+    def _new_adapter(self) -> HTTPAdapter:
+        """Return what keeps connections, and nothing else.
+
+        A session would add cookies, redirects, .netrc and the environment's proxies, and take its time.
+        """
         from requests.adapters import HTTPAdapter
 
-        session = requests.Session()
-        session.trust_env = False
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = HTTPAdapter(pool_maxsize=_POOL_SIZE)
         if not self._settings.verify_tls:
             _hush(adapter, self._proxies)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
-        return session
+        return adapter
+
+    def _prepared(self, request: QfRequest) -> requests.PreparedRequest:
+        """Return a request as the SDK made it, signed, as it goes over the wire."""
+        from requests import PreparedRequest
+        from requests.utils import default_headers
+
+        prepared = PreparedRequest()
+        prepared.method = request.method
+        prepared.url = f"{self._settings.base_url}{request.url}?{urlencode(request.query)}"
+        prepared.prepare_headers({**default_headers(), **self._signed_headers(request)})
+        prepared.prepare_body(None, None, request.json_body)
+        return prepared
 
     def _signed_headers(self, request: QfRequest) -> dict[str, str]:
         """Return the headers that the SDK would send, signed with this client's keys."""

@@ -20,7 +20,7 @@ def task(raw: object, request_id: str | None) -> Task | None:
     """Return the task that an object describes (mluhsekbp), None where it has no id or state."""
     if not isinstance(raw, dict):
         return None
-    task_id, run_status = _text(raw, "taskId"), _text(raw, "runStatus")
+    task_id, run_status = _word(raw, "taskId"), _word(raw, "runStatus")
     if not task_id or not run_status:
         return None
     params = raw.get("inferenceParams")
@@ -53,7 +53,7 @@ def task(raw: object, request_id: str | None) -> Task | None:
 
 def created_task_id(result: object) -> str | None:
     """Return the id of the answer to a create (mluhr9zde)."""
-    return _text(result, "taskId") if isinstance(result, dict) else None
+    return _word(result, "taskId") if isinstance(result, dict) else None
 
 
 def page(result: object, request_id: str | None) -> TaskPage | None:
@@ -108,6 +108,12 @@ def _with_id(listed: object, name: str) -> Iterator[tuple[str, Mapping[str, Any]
 def _text(raw: Mapping[str, Any], name: str) -> str | None:
     value = raw.get(name)
     return value if isinstance(value, str) else None
+
+
+def _word(raw: Mapping[str, Any], name: str) -> str | None:
+    """Return a text that can be passed on and printed as it is; one with white space in it is no word."""
+    text = _text(raw, name)
+    return text if text and text.isprintable() and " " not in text else None
 
 
 def _count(raw: Mapping[str, Any], name: str) -> int | None:

@@ -156,13 +156,19 @@ class ModelVersion(Model):
     model_version_name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ModelFamily(Model):
     """A model with its versions (5mo1fxxjr)."""
 
     model_id: str
     model_name: str | None = None
     versions: tuple[ModelVersion, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one short line."""
+        return f"<ModelFamily {self.model_id} {self.model_name!r}, {len(self.versions)} versions>"
+
+    __str__ = __repr__
 
 
 @dataclass(frozen=True, slots=True, repr=False)

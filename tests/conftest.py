@@ -4,19 +4,45 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from qf_tasks import Settings, TaskClient
-from qf_tasks._clock import Clock
+from qf_tasks import TaskClient
 from qf_tasks.sandbox import Sandbox
+
+from .sandbox_time import SandboxTime, client_of
 
 MakeClient = Callable[..., TaskClient]
 
 _REACHING_IN = ("QIANFAN_", "QF_TASKS_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+_TOO_LONG = timedelta(seconds=30)  # for one example: what takes longer hangs, on any machine
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let hypothesis try the same few examples in every run, and many new ones in a run of `-m fuzz`."""
+    settings.register_profile(
+        "quick",
+        max_examples=30,
+        deadline=_TOO_LONG,
+        stateful_step_count=20,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+    settings.register_profile(
+        "fuzz",
+        settings.get_profile("quick"),
+        max_examples=500,
+        stateful_step_count=50,
+        derandomize=False,
+        print_blob=True,
+    )
+    settings.load_profile("fuzz" if config.getoption("markexpr") == "fuzz" else "quick")
 
 
 @pytest.fixture(autouse=True)
@@ -32,31 +58,24 @@ def clean_surrounding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """Return a running sandbox, with other choices where a test's parameters say so."""
+    with Sandbox(choices=getattr(request, "param", None)) as running:
         yield running
 
 
 @pytest.fixture
-def make_client(sandbox: Sandbox) -> Iterator[MakeClient]:
+def sandbox_time(sandbox: Sandbox) -> SandboxTime:
+    return SandboxTime(sandbox)
+
+
+@pytest.fixture
+def make_client(sandbox: Sandbox, sandbox_time: SandboxTime) -> Iterator[MakeClient]:
     """Return a maker of clients of the sandbox, with any setting; when they sleep, its clock is turned."""
-
-    def now() -> float:
-        return sandbox.now.timestamp()
-
-    class SandboxClient(TaskClient):
-        _clock: ClassVar[Clock] = Clock(now, sandbox.advance)
-
     made: list[TaskClient] = []
 
     def make(**fields: Any) -> TaskClient:
-        given = {
-            "access_key": sandbox.access_key,
-            "secret_key": sandbox.secret_key,
-            "base_url": sandbox.url,
-            **fields,
-        }
-        made.append(SandboxClient(Settings(**given)))
+        made.append(client_of(sandbox, sandbox_time, **fields))
         return made[-1]
 
     yield make
