@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Required, TypedDict, Unpack
+from threading import TIMEOUT_MAX
+from typing import Annotated, Any, NoReturn, Required, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -39,11 +40,10 @@ from qf_tasks.settings.precedence import (
     refuse_unusable,
     unseen,
 )
-from qf_tasks.settings.sources import DEFAULT_BASE_URL, PAIR, Source, Value, collect, did_you_mean
+from qf_tasks.settings.sources import DEFAULT_BASE_URL, PAIR, Value, collect, did_you_mean
 
 GIVEN = "given to Settings()"
 DEFAULT = "default"
-State = Literal["used", "passed over", "empty", "absent", "unreadable", "refused"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -95,7 +95,8 @@ def _proxy(url: SecretStr) -> SecretStr:
     return SecretStr(rules.proxy(url.get_secret_value()))
 
 
-_Seconds = Annotated[float, BeforeValidator(rules.number), Field(allow_inf_nan=False)]
+# TIMEOUT_MAX (292 years) is the longest that a socket can be told to wait.
+_Seconds = Annotated[float, BeforeValidator(rules.number), Field(allow_inf_nan=False, le=TIMEOUT_MAX)]
 
 
 class Settings(BaseModel):
@@ -108,7 +109,7 @@ class Settings(BaseModel):
         access_key: of the IAM pair that signs requests (安全认证 Access Key).
         secret_key: the other half of the pair.
         base_url: scheme and host of the service; https, or http on loopback.
-        request_timeout: seconds that one attempt may take; 60.
+        request_timeout: seconds to connect, and for each wait for the answer, in one attempt; 60.
         max_retries: how often a request may be repeated after the first attempt; 3.
         max_retry_wait: the longest pause before a repeat, in seconds; 60.
         retry_budget: seconds over all attempts of one call; 300.
@@ -181,6 +182,8 @@ class Settings(BaseModel):
             InvalidArgumentError: there is no setting of this name.
         """
         fields = type(self).model_fields
+        if not isinstance(name, str):
+            raise InvalidArgumentError(f"name must be a text, not {type(name).__name__}")
         if name not in fields:
             raise InvalidArgumentError(f"there is no setting {name!r}{did_you_mean(name, fields)}")
         return self._origins.get(name, DEFAULT)
@@ -239,64 +242,3 @@ def _rule(name: str, kind: str, message: str) -> str:
     if kind == "extra_forbidden":
         return f"is no setting{did_you_mean(name, Settings.model_fields)}"
     return message.removeprefix("Value error, ").removeprefix("Input ")
-
-
-@dataclass(frozen=True, slots=True)
-class SourceReport(Model):
-    """What became of one source, or of one place where it was looked for.
-
-    Attributes:
-        name: `"keyword arguments"`, `"environment"`, `".env"` or `"settings file"`.
-        path: of the file, absolute.
-        state: `"used"` where something of it is in effect, `"passed over"` where others had it all first,
-            `"empty"` where it holds no settings; `"refused"` stops `Settings.load`, and `note` says why.
-        fields: the settings that it holds, by name.
-        note: what is to be said about it.
-        profiles: those of a settings file; `profile` is the one taken.
-    """
-
-    name: str
-    path: Path | None
-    state: State
-    fields: tuple[str, ...] = ()
-    note: str | None = None
-    profiles: tuple[str, ...] = ()
-    profile: str | None = None
-
-
-def inspect_sources(**keywords: Unpack[Keywords]) -> tuple[SourceReport, ...]:
-    """Return what each source holds, by names alone, in the order of precedence.
-
-    Takes the keywords of `Settings.load`; missing keys and broken files are reported, not raised.
-
-    Raises:
-        InvalidArgumentError: a keyword is unknown, blank or of the wrong type.
-    """
-    given = unseen(keywords)
-    del keywords
-    sources = collect(checked_call(given))
-    picked = pick(sources)
-    return tuple(_report(source, picked) for source in sources)
-
-
-def _report(source: Source, picked: Mapping[str, Value]) -> SourceReport:
-    return SourceReport(
-        name=source.name,
-        path=source.path,
-        state=_state(source, picked),
-        fields=tuple(source.values),
-        note=source.problem or source.note,
-        profiles=source.profiles,
-        profile=source.profile,
-    )
-
-
-def _state(source: Source, picked: Mapping[str, Value]) -> State:
-    if source.problem:
-        return "refused"
-    if source.state != "read":
-        return source.state
-    if not source.values:
-        return "empty"
-    used = any(picked[name] is value for name, value in source.values.items() if name in picked)
-    return "used" if used else "passed over"

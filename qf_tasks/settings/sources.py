@@ -162,8 +162,8 @@ def _add_machine_proxy(environment: Source, base_url: Value | None) -> None:
     from urllib.request import getproxies_environment, proxy_bypass
 
     proxy = getproxies_environment().get("https")
-    url = str(base_url.content) if base_url else DEFAULT_BASE_URL
-    if not proxy or "proxy" in environment.values:
+    url = base_url.content if base_url else DEFAULT_BASE_URL
+    if not proxy or "proxy" in environment.values or not isinstance(url, str):
         return
     try:
         bypassed = rules.is_loopback(url) or proxy_bypass(rules.host_of(url))
