@@ -12,8 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self
 
+from pydantic import SecretStr
+
 from qf_tasks import _answers, _arguments, _creating, _ending, _listing, _requesting, _waiting
 from qf_tasks._clock import Clock
+from qf_tasks._many import ManyTasks
 from qf_tasks._retry import Retrier
 from qf_tasks._transport import Transport
 from qf_tasks.errors import InvalidArgumentError
@@ -28,14 +31,14 @@ from qf_tasks.models import (
 )
 from qf_tasks.settings import Account, Settings
 
-logger = logging.getLogger("qf_tasks")
+_logger = logging.getLogger("qf_tasks")
 
 TaskLike = str | Task | CreatedTask
 RunStatusLike = str | Iterable[str] | None
 Seconds = float | timedelta
 
 
-class TaskClient:
+class TaskClient(ManyTasks):
     """Batch inference tasks (批量推理任务) of one account.
 
     Keys come from keywords, a profile, the environment or a settings file, in the order that
@@ -73,7 +76,7 @@ class TaskClient:
     ) -> None:
         named: dict[str, Any] = {
             "access_key": access_key,
-            "secret_key": secret_key,
+            "secret_key": None if secret_key is None else SecretStr(secret_key),
             "base_url": base_url,
             "profile": profile,
             "config_file": config_file,
@@ -81,6 +84,7 @@ class TaskClient:
             "request_timeout": request_timeout,
             "max_retries": max_retries,
         }
+        del secret_key  # the frame of an error is to show no key
         self._settings = _settings_of(settings, named)
         self._transport = Transport(self._settings)
         self._retrier = Retrier(self._settings, self._transport.send, clock=self._clock)
@@ -409,7 +413,7 @@ class TaskClient:
 
     def __repr__(self) -> str:
         """Return one short line with the account."""
-        return f"<TaskClient {self.account}>"
+        return f"<TaskClient {self.account}>" if hasattr(self, "_settings") else "<TaskClient refused>"
 
     def _watch(
         self, timeout: Seconds | None, poll_interval: Seconds, on_change: Callable[[Task], None] | None
@@ -420,11 +424,11 @@ class TaskClient:
             self._claims.age,
             timeout=_arguments.seconds_or_none(timeout, "timeout"),
             poll_interval=_arguments.seconds(poll_interval, "poll_interval"),
-            on_change=on_change,
+            on_change=_arguments.callback(on_change, "on_change"),
         )
 
     def _tell(self, what: str, task_id: str, request_id: str | None) -> None:
-        logger.info("Task %s %s (request id %s, %s)", task_id, what, request_id, self.account)
+        _logger.info("Task %s %s (request id %s, %s)", task_id, what, request_id, self.account)
 
 
 def _settings_of(settings: Settings | None, named: Mapping[str, Any]) -> Settings:

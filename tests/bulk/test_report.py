@@ -1,0 +1,92 @@
+"""Reports and plans as values."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from datetime import UTC, datetime
+from typing import get_args
+
+import pytest
+
+from qf_tasks import Account, BulkError, BulkOutcome, BulkReport, PurgePlan, RunStatus, Task
+from qf_tasks.reports import ErrorSummary, Outcome, PurgeCriteria
+
+ACCOUNT = Account("ALTA…9f3c", "qianfan.baidubce.com", "environment")
+WHY = ErrorSummary("TaskStateError", "Task infer-failed is Running", "InvalidTaskStatus", "Stop it first.")
+
+
+def report_of(*words: Outcome) -> BulkReport:
+    outcomes = (
+        BulkOutcome(f"infer-{word}", word, WHY if word == "failed" else None, "r-1") for word in words
+    )
+    return BulkReport(tuple(outcomes), ACCOUNT)
+
+
+FULL = report_of(*get_args(Outcome))
+
+
+def test_report_counts_every_outcome() -> None:
+    assert report_of("deleted", "deleted", "failed").counts == {
+        **dict.fromkeys(get_args(Outcome), 0),
+        "deleted": 2,
+        "failed": 1,
+    }
+
+
+def test_report_remaining_is_what_may_be_done_again() -> None:
+    assert FULL.remaining == ("infer-failed", "infer-unknown", "infer-not_tried")
+
+
+@pytest.mark.parametrize("word", ["deleted", "already_gone", "stopped", "skipped"])
+def test_report_of_what_is_done_raises_nothing(word: Outcome) -> None:
+    report = report_of(word)
+
+    report.raise_for_failures()
+    assert report.ok
+
+
+@pytest.mark.parametrize("word", ["not_found", "failed", "unknown", "not_tried"])
+def test_report_of_what_is_not_done_raises(word: Outcome) -> None:
+    report = report_of("deleted", word)
+
+    assert not report.ok
+    with pytest.raises(BulkError, match=f"1 of 2 tasks were not done.*1 {word}") as caught:
+        report.raise_for_failures()
+    assert caught.value.report is report
+
+
+def test_bulk_error_names_the_first_reason_and_what_to_do() -> None:
+    with pytest.raises(BulkError, match=r"infer-failed: .* is Running \[InvalidTaskStatus\]") as caught:
+        report_of("not_tried", "failed").raise_for_failures()
+    assert caught.value.hint == "Stop it first."
+
+
+def test_bulk_error_survives_pickling_with_its_report() -> None:
+    with pytest.raises(BulkError) as caught:
+        FULL.raise_for_failures()
+
+    assert pickle.loads(pickle.dumps(caught.value)).report == FULL
+
+
+def test_report_reads_its_own_json_back() -> None:
+    assert BulkReport.model_validate_json(FULL.model_dump_json()) == FULL
+    assert BulkReport.model_validate(FULL.model_dump(mode="json")) == FULL
+
+
+def test_report_has_a_length_and_a_short_line() -> None:
+    assert (len(FULL), [*FULL]) == (8, [*FULL.outcomes])
+    assert repr(report_of("deleted", "deleted", "failed")) == "<BulkReport 2 deleted, 1 failed>"
+    assert str(report_of()) == "<BulkReport nothing>"
+
+
+def test_plan_reads_its_own_json_back_and_is_short() -> None:
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    task = Task("infer-a", RunStatus.DONE, create_time=now, raw={"new": [1]})
+    criteria = PurgeCriteria((RunStatus.DONE, RunStatus("New")), "n*", now, "me", 3, stop_first=True)
+    plan = PurgePlan(ACCOUNT, "https://host", criteria, (task,), {"other name": 2}, now)
+
+    assert PurgePlan.model_validate_json(plan.model_dump_json()) == plan == copy.deepcopy(plan)
+    assert (len(plan), [*plan]) == (1, [task])
+    assert str(plan).startswith("<PurgePlan 1 tasks of ALTA…9f3c at")
+    assert "2 other name" in str(plan)
