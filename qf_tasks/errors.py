@@ -79,16 +79,16 @@ class QfTasksError(Exception):
 
     def __init__(self, message: str, **facts: Unpack[Facts]) -> None:
         super().__init__(message)
-        self.message = message
-        self.code = facts.get("code")
-        self.status = facts.get("status")
-        self.request_id = facts.get("request_id")
-        self.action = facts.get("action")
-        self.task_id = facts.get("task_id")
-        self.retryable = facts.get("retryable", self._transient)
-        self.may_have_been_applied = facts.get("may_have_been_applied", False)
-        self.retry_after = facts.get("retry_after")
-        self.attempts = facts.get("attempts")
+        self.message: str = message
+        self.code: str | None = facts.get("code")
+        self.status: int | None = facts.get("status")
+        self.request_id: str | None = facts.get("request_id")
+        self.action: str | None = facts.get("action")
+        self.task_id: str | None = facts.get("task_id")
+        self.retryable: bool = facts.get("retryable", self._transient)
+        self.may_have_been_applied: bool = facts.get("may_have_been_applied", False)
+        self.retry_after: float | None = facts.get("retry_after")
+        self.attempts: int | None = facts.get("attempts")
         self.hint: str | None = None
         if hint := facts.get("hint") or self._hint:
             self.advise(hint)
@@ -96,7 +96,7 @@ class QfTasksError(Exception):
     def advise(self, hint: str) -> None:
         """Say what to do next; a plain traceback shows it too."""
         self.hint = hint
-        self.__notes__ = [hint]
+        self.__notes__: list[str] = [hint]
 
     def __str__(self) -> str:
         """Return the message, then the code and the request id in brackets."""
@@ -266,7 +266,7 @@ class BulkError(QfTasksError):
 
     def __init__(self, message: str, *, report: BulkReport, **facts: Unpack[Facts]) -> None:
         super().__init__(message, **facts)
-        self.report = report
+        self.report: BulkReport = report
 
 
 class BulkInterrupted(KeyboardInterrupt):
@@ -274,7 +274,7 @@ class BulkInterrupted(KeyboardInterrupt):
 
     def __init__(self, message: str, report: BulkReport) -> None:
         super().__init__(message, report)
-        self.report = report
+        self.report: BulkReport = report
 
     def __str__(self) -> str:
         """Return the message alone."""

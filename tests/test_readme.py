@@ -55,5 +55,5 @@ def test_readme_commands_are_all_there() -> None:
 
     from qf_tasks.cli.app import app
 
-    commands = get_command(app).commands
+    commands = vars(get_command(app))["commands"]
     assert [name for name in commands if f"qf-tasks {name}" not in README] == []

@@ -5,8 +5,8 @@ An island: it imports nothing of the client, and nothing but HTTP connects the t
 
 try:
     from .sandbox import Sandbox
-except ModuleNotFoundError as error:
-    raise ImportError("the sandbox needs aiohttp: pip install 'qf-tasks[sandbox]'") from error
+except ModuleNotFoundError as _missing:
+    raise ImportError("the sandbox needs aiohttp: pip install 'qf-tasks[sandbox]'") from _missing
 
 from .choices import Choices
 from .faults import Fault

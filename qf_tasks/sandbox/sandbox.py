@@ -49,8 +49,8 @@ class Sandbox:
         service_time: float = 0.0,
         remember: int = 10_000,
     ) -> None:
-        self.access_key = access_key or secrets.token_hex(16)
-        self.secret_key = secret_key or secrets.token_hex(16)
+        self.access_key: str = access_key or secrets.token_hex(16)
+        self.secret_key: str = secret_key or secrets.token_hex(16)
         self.account = account
         self._service = Service(
             self.access_key,

@@ -75,8 +75,8 @@ class Service:
         speed: float,
         remember: int,
     ) -> None:
-        self.lock = threading.RLock()
-        self.clock_offset = 0.0
+        self.lock: threading.RLock = threading.RLock()
+        self.clock_offset: float = 0.0
         self._own_key = (access_key, key)
         self._choices = choices
         self._durations = durations
@@ -87,12 +87,12 @@ class Service:
     def reset(self) -> None:
         """Forget tasks, requests, faults, extra keys and the time."""
         with self.lock:
-            self.clock = Clock(self._speed)
+            self.clock: Clock = Clock(self._speed)
             self.clock_offset = 0.0
-            self.store = Store()
-            self.faults = FaultOrders()
+            self.store: Store = Store()
+            self.faults: FaultOrders = FaultOrders()
             self.requests: deque[RecordedRequest] = deque(maxlen=self._remember)
-            self.keys = dict([self._own_key])
+            self.keys: dict[str, Key] = dict([self._own_key])
             self._actions = Actions(self.store, self._choices, self._durations)
 
     def answer(self, request: Request) -> tuple[Answer, Fault | None]:

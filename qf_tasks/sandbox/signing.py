@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Self
 from urllib.parse import quote
 
@@ -145,6 +146,7 @@ def _bce_names(headers: Mapping[str, str]) -> frozenset[str]:
     return frozenset(name for name in headers if name.startswith("x-bce-"))
 
 
+@lru_cache(maxsize=64)  # both times of a request are mostly the same, and reading one is slow
 def _seconds(text: str) -> float | None:
     for form in ("%Y-%m-%dT%H:%M:%SZ", "%a, %d %b %Y %H:%M:%S GMT"):
         try:

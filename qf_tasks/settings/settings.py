@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from threading import TIMEOUT_MAX
-from typing import Annotated, Any, NoReturn, Required, TypedDict, Unpack
+from typing import Annotated, Any, ClassVar, NoReturn, Required, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -121,7 +121,7 @@ class Settings(BaseModel):
         ConfigurationError: a value is missing, unknown, or breaks its rule.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     access_key: Annotated[str, AfterValidator(rules.key)]
     secret_key: Annotated[SecretStr, AfterValidator(_secret_key)]
