@@ -15,6 +15,7 @@ from tests.sandbox_time import SandboxTime
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHARED = README.partition("All of them take ")[2].partition("Keys are never options.")[0]
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
@@ -50,10 +51,14 @@ def test_readme_settings_are_all_there() -> None:
     assert [name for name in Settings.model_fields if f"`{name}`" not in README] == []
 
 
-def test_readme_commands_are_all_there() -> None:
+def test_readme_commands_are_all_there_with_their_help_and_options() -> None:
     from typer.main import get_command
 
     from qf_tasks.cli.app import app
 
-    commands = vars(get_command(app))["commands"]
-    assert [name for name in commands if f"qf-tasks {name}" not in README] == []
+    for name, command in vars(get_command(app))["commands"].items():
+        row = next((line for line in README.splitlines() if line.startswith(f"| `qf-tasks {name}")), "")
+        assert command.get_short_help_str(200) in row
+        spelled = {word for it in command.params for word in (*it.opts, *it.secondary_opts) if "--" in word}
+        missing = {word for word in spelled if f"`{word}" not in row and f"`{word}`" not in SHARED}
+        assert not missing, name
