@@ -6,9 +6,10 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from qf_tasks.errors import InvalidArgumentError
 from qf_tasks.models import CreatedTask, Task
@@ -17,6 +18,7 @@ from qf_tasks.run_status import RunStatus
 TaskLike = str | Task | CreatedTask
 Seconds = float | timedelta
 Age = str | float | timedelta | datetime
+Callback = TypeVar("Callback", bound=Callable[..., object])
 
 _AGE_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LONGEST_NAMED = 60
@@ -53,9 +55,13 @@ def seconds(value: object, argument: str, *, least: float = 0.0) -> float:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidArgumentError(f"{argument} must be seconds or a timedelta, not {_kind(value)}")
-    if not math.isfinite(value) or value < least:
-        raise InvalidArgumentError(f"{argument} must be a finite number of at least {least:g}, not {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond all of them
+        number = math.inf
+    if not math.isfinite(number) or number < least:
+        raise InvalidArgumentError(f"{argument} must be a finite number of at least {least:g}, not {number}")
+    return number
 
 
 def seconds_or_none(value: object, argument: str) -> float | None:
@@ -67,10 +73,17 @@ def whole_number(value: object, argument: str, *, least: int, most: int | None =
     """Return a whole number between the two limits."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidArgumentError(f"{argument} must be a whole number, not {_kind(value)}")
-    if value < least or (most is not None and value > most):
-        limits = f"between {least} and {most}" if most is not None else f"at least {least}"
-        raise InvalidArgumentError(f"{argument} must be {limits}, not {value}")
+    if not least <= value <= (most or sys.maxsize):
+        limits = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise InvalidArgumentError(f"{argument} must be {limits}")
     return value
+
+
+def callback(value: Callback | None, argument: str) -> Callback | None:
+    """Return a function as it is, or None."""
+    if value is None or callable(value):
+        return value
+    raise InvalidArgumentError(f"{argument} must be a function, not {_kind(value)}")
 
 
 def run_statuses(value: object, argument: str = "run_status") -> tuple[RunStatus, ...]:
@@ -127,13 +140,13 @@ def _age(text: str, argument: str) -> float:
     return float(found[1]) * _AGE_UNITS[found[2]]
 
 
-def text(value: object, argument: str) -> str:
-    """Return a text that is not blank."""
+def text(value: object, argument: str, *, may_be_blank: bool = False) -> str:
+    """Return a text that can be sent, by default one that is not blank."""
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{argument} must be a text, not {_kind(value)}")
-    if not value.strip():
+    if not (value.strip() or may_be_blank):
         raise InvalidArgumentError(f"{argument} must not be empty")
-    _check_json(value, argument)
+    _check_scalar(value, argument)
     return value
 
 

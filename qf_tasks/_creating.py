@@ -31,6 +31,7 @@ _PAGES = 5  # a task just created stands on the first of them, newest first
 _LONGEST_SLOT_PAUSE = 30.0
 _DIRECTORIES = ("inputBosUri", "outputBosUri")
 _ALWAYS_TOLD = ("name", "endpoint", "modelId", *_DIRECTORIES)
+_MODEL_HINT = "model_id takes a version id (amv-…), not a model id (am-…): see client.models()."
 _DEFAULTS: dict[str, tuple[object, ...]] = {
     "description": ("",),
     "inferenceParams": ({},),
@@ -123,7 +124,7 @@ class _Creation:
                 if failure.may_have_been_applied:
                     return self._adopted(self._made_despite(failure, started))
                 if isinstance(failure, InvalidRequestError) and self._names_a_model:
-                    failure.advise("model_id takes a version id (amv-…), not a model id: see client.models().")
+                    failure.advise(_MODEL_HINT)
                 raise
             self._claims.claim(task_id)
             return CreatedTask(task_id, reply.request_id, self._body["name"])

@@ -60,16 +60,14 @@ def create_body(
     }
 
 
-def _within(value: str | None, argument: str, limits: tuple[int, int]) -> str | None:
+def _within(value: object, argument: str, limits: tuple[int, int]) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str):
-        raise InvalidArgumentError(f"{argument} must be a text, not {type(value).__name__}")
     least, most = limits
-    if not least <= len(value) <= most:
-        raise InvalidArgumentError(f"{argument} must have {least} to {most} characters, not {len(value)}")
-    _arguments.json_object({argument: value}, argument)
-    return value
+    text = _arguments.text(value, argument, may_be_blank=least == 0)
+    if not least <= len(text) <= most:
+        raise InvalidArgumentError(f"{argument} must have {least} to {most} characters, not {len(text)}")
+    return text
 
 
 def _bos_uri(value: object, argument: str) -> str:

@@ -90,7 +90,7 @@ class Watch:
             self._clock.sleep(pause if left is None else min(pause, left))
 
     def _ended(self, pending: Sequence[str]) -> dict[str, Task]:
-        """Look once, and return the tasks that have ended; a service out of reach is outlasted for a while."""
+        """Look once, and return the tasks that have ended; outlast a service out of reach for a while."""
         try:
             active = self._active() if len(pending) > 1 else {}
             looked = [active.get(task_id) or self._got(task_id) for task_id in pending]

@@ -1,0 +1,293 @@
+"""Listing: every task once, with no request too many, whatever the service's markers mean."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from math import ceil
+from typing import Any
+
+import pytest
+
+from qf_tasks import BadResponseError, InvalidRequestError, Task, TaskClient
+from qf_tasks.sandbox import Choices, Fault, Sandbox
+
+from .conftest import MakeClient
+
+LIST = "DescribeBatchInferenceTasks"
+TOTAL = 250
+
+
+@pytest.fixture
+def choices(request: pytest.FixtureRequest) -> Choices:
+    """Return the choices of the sandbox, by default its own; a test sets others by its parameters."""
+    chosen: Choices = getattr(request, "param", Choices())
+    return chosen
+
+
+@pytest.fixture
+def sandbox(choices: Choices) -> Iterator[Sandbox]:
+    with Sandbox(choices=choices) as running:
+        yield running
+
+
+def markers(**other: Any) -> list[Choices]:
+    """Return both kinds of marker, each with and without `nextMarker`."""
+    return [
+        Choices(inclusive_marker=inclusive, next_marker=named, **other)
+        for inclusive in (True, False)
+        for named in (True, False)
+    ]
+
+
+def ids(tasks: Iterator[Task]) -> list[str]:
+    return [task.task_id for task in tasks]
+
+
+def requests_expected(tasks: int, page_size: int, choices: Choices) -> int:
+    """Return how many requests a listing takes.
+
+    Without `nextMarker` the last task seen is the marker: an inclusive page then repeats it, and since that
+    is all it would hold with a page size of one, two are asked for after the first page.
+    """
+    if choices.next_marker:
+        return ceil(tasks / page_size)
+    return 1 + ceil((tasks - page_size) / (max(page_size, 2) - choices.inclusive_marker))
+
+
+LISTINGS = [
+    {"page_size": page_size, "newest_first": newest_first, "run_status": run_status}
+    for page_size in (1, 7, 100)
+    for newest_first in (True, False)
+    for run_status in (None, "Failed")
+]
+
+
+@pytest.mark.parametrize("choices", markers(), indirect=True)
+@pytest.mark.parametrize("listing", LISTINGS)
+def test_list_many_pages_gives_each_task_once(
+    sandbox: Sandbox, client: TaskClient, choices: Choices, listing: dict[str, Any]
+) -> None:
+    states = ["Failed" if number % 2 else "Done" for number in range(TOTAL)]
+    added = [sandbox.add_task(run_status=state) for state in states]
+    asked = [listing["run_status"] in (None, state) for state in states]
+    expected = [task_id for task_id, is_asked in zip(added, asked, strict=True) if is_asked]
+    assert ids(client.list(**listing)) == (expected[::-1] if listing["newest_first"] else expected)
+    assert len(sandbox.requests) == requests_expected(len(expected), listing["page_size"], choices)
+
+
+def test_list_fetches_a_page_when_it_gets_there(sandbox: Sandbox, client: TaskClient) -> None:
+    sandbox.add_tasks(25)
+    listing = client.list(page_size=10)
+    fetched = []
+    for _ in range(25):
+        fetched.append(len(sandbox.requests))
+        next(listing)
+    assert fetched == [0] + [1] * 10 + [2] * 10 + [3] * 4
+
+
+@pytest.mark.parametrize(("limit", "requests"), [(1, 1), (10, 1), (11, 2), (20, 2), (99, 3)])
+def test_list_with_limit_asks_for_no_more(
+    sandbox: Sandbox, client: TaskClient, limit: int, requests: int
+) -> None:
+    sandbox.add_tasks(25)
+    assert len(ids(client.list(page_size=10, limit=limit))) == min(limit, 25)
+    assert len(sandbox.requests) == requests
+
+
+def test_list_of_many_pages_holds_no_more_than_two(sandbox: Sandbox, client: TaskClient) -> None:
+    sandbox.add_tasks(60)
+
+    def alive() -> int:
+        return sum(isinstance(kept, Task) for kept in gc.get_objects())
+
+    listing, before = client.list(page_size=10), alive()
+    most = 0
+    for number, _ in enumerate(listing):
+        if number % 10 == 0:
+            most = max(most, alive() - before)
+    assert most <= 30  # the page at hand, the one before it, and the one being read
+
+
+def test_list_of_nothing_is_empty(sandbox: Sandbox, client: TaskClient) -> None:
+    assert ids(client.list()) == []
+    assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "choices", [*markers(stale_marker_refused=False), Choices(stale_marker_refused=True)], indirect=True
+)
+def test_list_while_deleting_what_it_gives_empties_the_account(sandbox: Sandbox, client: TaskClient) -> None:
+    sandbox.add_tasks(45)
+    for task in client.list(page_size=10):
+        client.delete(task)
+    assert sandbox.tasks == {}
+
+
+@pytest.mark.parametrize("choices", markers(stale_marker_refused=True), indirect=True)
+@pytest.mark.parametrize("gone", [1, 3, 9])
+def test_list_with_marker_gone_steps_back_to_a_task_still_there(
+    sandbox: Sandbox, client: TaskClient, choices: Choices, gone: int
+) -> None:
+    added = sandbox.add_tasks(40)
+    listing = client.list(newest_first=False, page_size=10)
+    listed = [next(listing).task_id for _ in range(10)]
+    for task_id in added[10 - gone : 11]:  # the end of the page, and the task after it
+        client.delete(task_id)
+    before = len(sandbox.requests)
+    listed.append(next(listing).task_id)
+    named = choices.inclusive_marker and choices.next_marker
+    assert len(sandbox.requests) - before == gone + (2 if named else 1)
+    assert listed + ids(listing) == added[:10] + added[11:]
+
+
+@pytest.mark.parametrize("choices", [Choices(inclusive_marker=False)], indirect=True)
+def test_list_with_whole_page_gone_says_to_collect_first(sandbox: Sandbox, client: TaskClient) -> None:
+    sandbox.add_tasks(15)
+    listing = client.list(page_size=10)
+    for _ in range(10):
+        client.delete(next(listing))
+    with pytest.raises(InvalidRequestError, match="InvalidMarker") as caught:
+        next(listing)
+    assert "Collect first" in str(caught.value.hint)
+    assert len(sandbox.tasks) == 5
+
+
+def test_list_with_an_empty_page_in_between_steps_back_beyond_it(
+    sandbox: Sandbox, client: TaskClient
+) -> None:
+    added = sandbox.add_tasks(15)
+    sandbox.order(Fault.changed(without_tasks), action=LIST, skip=1)
+    sandbox.order(Fault.status(400, code="InvalidMarker"), action=LIST, skip=1)
+    assert ids(client.list(newest_first=False, page_size=5)) == added
+
+
+def without_tasks(body: Any) -> Any:
+    body["result"]["taskList"] = []
+    return body
+
+
+def test_list_when_step_back_fails_otherwise_says_so(sandbox: Sandbox, client: TaskClient) -> None:
+    sandbox.add_tasks(15)
+    sandbox.order(Fault.status(400, code="InvalidMarker"), action=LIST, skip=1)
+    sandbox.order(Fault.status(400, code="InappropriateJSON"), action=LIST, skip=1)
+    with pytest.raises(InvalidRequestError, match="InappropriateJSON"):
+        ids(client.list(page_size=10))
+
+
+def paging(**members: Any) -> Fault:
+    """Return a fault that changes `pageInfo`; a member that is None is left out."""
+
+    def change(body: Any) -> Any:
+        info = {**body["result"]["pageInfo"], **members}
+        body["result"]["pageInfo"] = {name: value for name, value in info.items() if value is not None}
+        return body
+
+    return Fault.changed(change)
+
+
+def test_list_with_the_same_marker_again_raises(sandbox: Sandbox, client: TaskClient) -> None:
+    first, *_ = sandbox.add_tasks(5)
+    sandbox.order(paging(isTruncated=True, nextMarker=first), action=LIST, times=None)
+    with pytest.raises(BadResponseError, match="does not advance"):
+        ids(client.list())
+    assert len(sandbox.requests) == 2
+
+
+@pytest.mark.parametrize("choices", [Choices(next_marker=False)], indirect=True)
+def test_list_by_a_service_that_ignores_markers_raises(sandbox: Sandbox, client: TaskClient) -> None:
+    sandbox.add_tasks(5)
+    first_page = sandbox_answer(sandbox, client)
+    sandbox.order(Fault.body(first_page), action=LIST, times=None)
+    with pytest.raises(BadResponseError, match="does not advance"):
+        ids(client.list(page_size=2))
+
+
+def sandbox_answer(sandbox: Sandbox, client: TaskClient) -> bytes:
+    """Return the answer to a first page of two, as it went over the wire."""
+    next(client.pages(page_size=2))
+    return sandbox.requests[-1].answer
+
+
+def test_list_with_truncated_empty_page_raises(sandbox: Sandbox, client: TaskClient) -> None:
+    sandbox.add_tasks(5)
+
+    def empty(body: Any) -> Any:
+        body["result"] = {"taskList": [], "pageInfo": {"isTruncated": True}}
+        return body
+
+    sandbox.order(Fault.changed(empty), action=LIST, times=None)
+    with pytest.raises(BadResponseError, match="does not advance"):
+        ids(client.list())
+    assert len(sandbox.requests) == 1
+
+
+def test_list_asks_for_states_as_a_list(sandbox: Sandbox, client: TaskClient) -> None:
+    ids(client.list(run_status="done", newest_first=False, page_size=3))
+    ids(client.list(run_status=["FAILED", "Expired", "failed"]))
+    ids(client.list())
+    assert [request.params for request in sandbox.requests] == [
+        {"runStatus": ["Done"], "maxKeys": 3, "pageReverse": False},
+        {"runStatus": ["Failed", "Expired"], "maxKeys": 100, "pageReverse": True},
+        {"runStatus": [], "maxKeys": 100, "pageReverse": True},
+    ]
+
+
+def test_list_by_state_drops_what_the_service_should_have_dropped(
+    sandbox: Sandbox, client: TaskClient
+) -> None:
+    done = sandbox.add_task(run_status="Done")
+    sandbox.add_task(run_status="Done", fields={"runStatus": "Running"})
+    assert ids(client.list(run_status="Done")) == [done]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("nightly-*", ["nightly-1", "nightly-2"]),
+        ("nightly-?", ["nightly-1", "nightly-2"]),
+        ("*-[13]", ["nightly-1"]),
+        ("nightly", []),  # the whole name, not its beginning
+        ("Nightly-*", ["Nightly-9"]),  # case and all
+        ("nightly-1", ["nightly-1"]),
+    ],
+)
+def test_list_by_name_takes_the_whole_name(
+    sandbox: Sandbox, client: TaskClient, pattern: str, names: list[str]
+) -> None:
+    for name in ("nightly-1", "nightly-2", "Nightly-9", "other"):
+        sandbox.add_task(name=name)
+    sandbox.add_task(fields={"name": None})
+    assert [task.name for task in client.list(name=pattern, newest_first=False)] == names
+
+
+@pytest.mark.parametrize(
+    "older_than",
+    [86_400, 86_400.0, timedelta(days=1), "1d", "24h", "1440m", datetime.now(UTC) - timedelta(days=1)],
+)
+def test_list_by_age_counts_from_the_later_time(
+    sandbox: Sandbox, client: TaskClient, older_than: float | timedelta | str | datetime
+) -> None:
+    two_days_ago = sandbox.now - timedelta(days=2)
+    old = sandbox.add_task(create_time=two_days_ago, finish_time=two_days_ago)
+    sandbox.add_task(create_time=two_days_ago, finish_time=sandbox.now)
+    sandbox.add_task(fields={"createTime": None, "finishTime": None})  # never old
+    assert ids(client.list(older_than=older_than)) == [old]
+
+
+def test_pages_go_on_from_the_marker_of_an_earlier_page(sandbox: Sandbox, client: TaskClient) -> None:
+    added = sandbox.add_tasks(5)
+    first = next(client.pages(newest_first=False, page_size=2))
+    assert (len(first), first.is_truncated, first.request_id) == (2, True, sandbox.requests[0].request_id)
+    rest = list(client.pages(newest_first=False, page_size=2, marker=first.next_marker))
+    assert [task.task_id for page in rest for task in page] == added[2:]
+    assert (rest[-1].is_truncated, rest[-1].next_marker) == (False, None)
+
+
+def test_list_of_two_accounts_keeps_them_apart(sandbox: Sandbox, make_client: MakeClient) -> None:
+    sandbox.add_task()
+    sandbox.add_key("other-key-0123456789", "other-secret-0123456", account="other")
+    theirs = sandbox.add_task(account="other")
+    other = make_client(access_key="other-key-0123456789", secret_key="other-secret-0123456")
+    assert ids(other.list()) == [theirs]

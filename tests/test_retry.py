@@ -1,0 +1,202 @@
+"""What is repeated, and what is not: every way in which a request can fail, made on the wire."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from qf_tasks import (
+    ApiError,
+    BadResponseError,
+    QfTasksError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+    ServiceUnreachableError,
+    TaskClient,
+)
+from qf_tasks.sandbox import Fault, Sandbox
+
+from . import wire
+from .sandbox_time import client_of
+
+HOST = "sandbox.test"
+TASK = {
+    "name": "nightly",
+    "endpoint": "ernie-x1-turbo-32k",
+    "inputBosUri": "bos:/bucket/in/",
+    "outputBosUri": "bos:/bucket/out/",
+}
+DELETED = "infer-9ia3kc1wt9mp"
+LOOK = "DescribeBatchInferenceTask"  # what a delete does about a refusal that nobody knows
+ONE_REPEAT: dict[str, Any] = {"max_retries": 1}
+IMPATIENT: dict[str, Any] = {"max_retries": 1, "request_timeout": 0.25}
+
+VERBS: dict[str, Callable[[TaskClient], object]] = {
+    "read": lambda client: list(client.list()),
+    "delete": lambda client: client.delete(DELETED),
+    "create": lambda client: client.call("CreateBatchInferenceTask", TASK),
+    "unknown action": lambda client: client.call("SomethingNew", {}),
+}
+
+
+class Seen(NamedTuple):
+    """What the caller sees of a failure that goes on, with one repeat allowed."""
+
+    attempts: int
+    may_have_been_applied: bool
+    retryable: bool
+
+
+NOT_SENT = dict.fromkeys(VERBS, Seen(2, False, True))
+PERHAPS = {
+    "read": Seen(2, False, True),
+    "delete": Seen(2, True, True),
+    "create": Seen(1, True, False),
+    "unknown action": Seen(1, True, False),
+}
+UNREADABLE = {**dict.fromkeys(VERBS, Seen(1, True, False)), "read": Seen(1, False, False)}
+REFUSED = dict.fromkeys(VERBS, Seen(1, False, False))
+
+Place = tuple[Sandbox, TaskClient]
+Surrounding = Callable[[Path], AbstractContextManager[Place]]
+
+
+def elsewhere(port_of: Callable[[], AbstractContextManager[int]], limits: dict[str, Any]) -> Surrounding:
+    """Lead the client to a port where the sandbox is not."""
+
+    @contextmanager
+    def surrounding(_directory: Path) -> Iterator[Place]:
+        with Sandbox() as sandbox, port_of() as port:
+            yield sandbox, client_of(sandbox, base_url=f"http://127.0.0.1:{port}", **limits)
+
+    return surrounding
+
+
+@contextmanager
+def nowhere(_directory: Path) -> Iterator[Place]:
+    with Sandbox() as sandbox:
+        yield sandbox, client_of(sandbox, base_url="https://qianfan.invalid", **ONE_REPEAT)
+
+
+@contextmanager
+def under_another_name(directory: Path) -> Iterator[Place]:
+    with wire.tls_sandbox(directory, HOST) as (sandbox, bundle):
+        yield sandbox, client_of(sandbox, ca_bundle=bundle, **ONE_REPEAT)
+
+
+def through_a_relay(*, applied: bool, last_words: bytes) -> Surrounding:
+    """Break TLS at the service's first word, or at its first after it has carried out the request."""
+
+    @contextmanager
+    def surrounding(directory: Path) -> Iterator[Place]:
+        with wire.tls_sandbox(directory, "127.0.0.1") as (sandbox, bundle):
+            count = (lambda: len(sandbox.requests)) if applied else None
+            with wire.relay(sandbox.port, count=count, last_words=last_words) as line:
+                there: dict[str, Any] = {"base_url": f"https://127.0.0.1:{line.port}", "ca_bundle": bundle}
+                yield sandbox, client_of(sandbox, **there, **ONE_REPEAT)
+
+    return surrounding
+
+
+def through_a_proxy(*, connect_status: int = 200, applied: bool | None = None) -> Surrounding:
+    """Have a proxy refuse, or drop the line at the service's first word, or when it has applied."""
+
+    @contextmanager
+    def surrounding(directory: Path) -> Iterator[Place]:
+        with wire.tls_sandbox(directory, HOST) as (sandbox, bundle):
+            count = (lambda: len(sandbox.requests)) if applied else None
+            with wire.proxy(sandbox.port, count=count, connect_status=connect_status) as line:
+                there: dict[str, Any] = {
+                    "base_url": f"https://{HOST}",
+                    "ca_bundle": bundle,
+                    "proxy": line.url,
+                }
+                yield sandbox, client_of(sandbox, **there, **ONE_REPEAT)
+
+    return surrounding
+
+
+def under(fault: Fault, limits: dict[str, Any] = ONE_REPEAT) -> Surrounding:
+    """Let a fault fall on every request."""
+
+    @contextmanager
+    def surrounding(_directory: Path) -> Iterator[Place]:
+        with Sandbox() as sandbox:
+            sandbox.order(fault, times=None)
+            yield sandbox, client_of(sandbox, **limits)
+
+    return surrounding
+
+
+class Row(NamedTuple):
+    """A failure that goes on: what the caller gets, and whether the service gets the request."""
+
+    surrounding: Surrounding
+    kind: type[QfTasksError]
+    codes: str
+    expected: dict[str, Seen]
+    arrives: bool = True
+
+
+REFUSED_PORT = elsewhere(wire.refusing_port, ONE_REPEAT)
+SILENT_PORT = elsewhere(wire.silent_port, IMPATIENT)
+TLS_BROKEN_BEFORE = through_a_relay(applied=False, last_words=wire.GARBAGE)
+TLS_BROKEN_AFTER = through_a_relay(applied=True, last_words=wire.GARBAGE)
+TLS_CLOSED_AFTER = through_a_relay(applied=True, last_words=b"")
+PROXY_REFUSES = through_a_proxy(connect_status=403)
+PROXY_DROPS_BEFORE, PROXY_DROPS_AFTER = through_a_proxy(applied=False), through_a_proxy(applied=True)
+INTERNAL = Fault.hidden_error("InternalError", "something failed inside")
+ANY_BREAK = "TlsBroken|ConnectionBroken|ProxyFailed"
+
+ROWS: dict[str, Row] = {
+    "name not resolved": Row(nowhere, ServiceUnreachableError, "NameNotResolved", NOT_SENT, False),
+    "refused connection": Row(REFUSED_PORT, ServiceUnreachableError, "ConnectionFailed", NOT_SENT, False),
+    "connect timeout": Row(SILENT_PORT, RequestTimeoutError, "ConnectTimeout", NOT_SENT, False),
+    "certificate": Row(
+        under_another_name, ServiceUnreachableError, "CertificateNotVerified", NOT_SENT, False
+    ),
+    "TLS broken before": Row(TLS_BROKEN_BEFORE, ServiceUnreachableError, "TlsBroken", PERHAPS, False),
+    "TLS broken after": Row(TLS_BROKEN_AFTER, ServiceUnreachableError, "TlsBroken", PERHAPS),
+    "TLS closed after": Row(TLS_CLOSED_AFTER, ServiceUnreachableError, ANY_BREAK, PERHAPS),
+    "reset before": Row(under(Fault.cut_before()), ServiceUnreachableError, "ConnectionBroken", PERHAPS),
+    "reset after": Row(under(Fault.cut_after()), ServiceUnreachableError, "ConnectionBroken", PERHAPS),
+    "cut short": Row(under(Fault.truncated()), ServiceUnreachableError, "ConnectionBroken", PERHAPS),
+    "proxy refuses": Row(PROXY_REFUSES, ServiceUnreachableError, "ProxyFailed", PERHAPS, False),
+    "proxy drops before": Row(PROXY_DROPS_BEFORE, ServiceUnreachableError, ANY_BREAK, PERHAPS, False),
+    "proxy drops after": Row(PROXY_DROPS_AFTER, ServiceUnreachableError, ANY_BREAK, PERHAPS),
+    "read timeout": Row(under(Fault.slow(2.0), IMPATIENT), RequestTimeoutError, "ReadTimeout", PERHAPS),
+    "slow body": Row(under(Fault.slow_body(2.0), IMPATIENT), RequestTimeoutError, "ReadTimeout", PERHAPS),
+    "429": Row(under(Fault.status(429)), RateLimitError, "TooManyRequests", NOT_SENT),
+    "429 of a gateway": Row(under(Fault.html(429)), RateLimitError, "None", NOT_SENT),
+    "busy in a 200": Row(under(Fault.hidden_error("336501", "busy")), RateLimitError, "336501", NOT_SENT),
+    "500": Row(under(Fault.status(500)), ServerError, "InternalServerError", PERHAPS),
+    "503": Row(under(Fault.status(503)), ServerError, "ServiceUnavailable", PERHAPS),
+    "502 of a gateway": Row(under(Fault.html(502)), ServerError, "None", PERHAPS),
+    "internal in a 200": Row(under(INTERNAL), ServerError, "InternalError", PERHAPS),
+    "not JSON": Row(under(Fault.body(b"<html>")), BadResponseError, "None", UNREADABLE),
+    "refused": Row(under(Fault.status(403)), ApiError, "Forbidden", REFUSED),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
+def test_call_that_goes_on_failing_is_repeated_where_that_is_safe(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, row: Row, verb: str
+) -> None:
+    expected = row.expected[verb]
+    with row.surrounding(tmp_path) as (sandbox, client), client:
+        with pytest.raises(row.kind) as caught:
+            VERBS[verb](client)
+        error = caught.value
+        assert Seen(error.attempts or 0, error.may_have_been_applied, error.retryable) == expected
+        assert re.fullmatch(row.codes, str(error.code))
+        sent = [request for request in sandbox.requests if request.action != LOOK]
+        assert len(sent) == (expected.attempts if row.arrives else 0)
+        warnings = [line for line in caplog.messages if "again in" in line]
+        assert len(warnings) == expected.attempts - 1

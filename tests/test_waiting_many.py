@@ -1,0 +1,203 @@
+"""Waiting for many tasks: one look for all of them, and what is told of each."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from qf_tasks import (
+    ServiceUnreachableError,
+    Task,
+    TaskClient,
+    TaskFailedError,
+    TaskNotFoundError,
+    WaitTimeoutError,
+)
+from qf_tasks.sandbox import Fault, Sandbox
+
+from .sandbox_time import SandboxTime, client_of
+
+GET = "DescribeBatchInferenceTask"
+LIST = "DescribeBatchInferenceTasks"
+NOT_FOUND = Fault.status(404, code="TaskNotFound")
+
+
+def running(sandbox: Sandbox, ends_after: float, ends_as: str = "Done") -> str:
+    return sandbox.add_task(run_status="Running", ends_after=ends_after, ends_as=ends_as)
+
+
+def test_wait_all_of_200_tasks_asks_for_all_at_once(
+    sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime
+) -> None:
+    chance = random.SystemRandom()
+    task_ids = [running(sandbox, chance.uniform(0, 3600)) for _ in range(200)]
+    ended = client.wait_all(task_ids)
+    assert list(ended) == task_ids
+    assert all(task.is_success for task in ended.values())
+    ticks = len(sandbox_time.sleeps) + 1
+    assert ticks > 100
+    assert len(sandbox.requests) <= 3 * ticks + 200
+    assert len(sandbox.requests) < 200 * ticks / 40, "one by one it would be 200 requests a tick"
+
+
+def test_wait_all_asks_singly_for_what_is_not_active(sandbox: Sandbox, client: TaskClient) -> None:
+    done, active = sandbox.add_task(), [running(sandbox, 0.5), running(sandbox, 1000)]
+    with pytest.raises(WaitTimeoutError):
+        client.wait_all([done, *active], timeout=1)
+    asked = [request.params["taskId"] for request in sandbox.requests if request.action == GET]
+    assert asked[:2] == [done, active[0]]
+    lists = [request.params for request in sandbox.requests if request.action == LIST]
+    assert {tuple(params["runStatus"]) for params in lists} == {("Queuing", "Running", "Stopping")}
+
+
+def test_wait_all_keeps_the_order_given_and_each_once(sandbox: Sandbox, client: TaskClient) -> None:
+    late, early = running(sandbox, 50), running(sandbox, 5)
+    assert list(client.wait_all(iter([late, early, late]))) == [late, early]
+    before = len(sandbox.requests)
+    assert [task.task_id for task in client.as_completed([late, late])] == [late]
+    assert len(sandbox.requests) == before + 1
+
+
+def test_wait_all_of_none_is_empty(sandbox: Sandbox, client: TaskClient) -> None:
+    assert client.wait_all([]) == {}
+    assert list(client.as_completed(iter(()))) == []
+    assert sandbox.requests == []
+
+
+def test_wait_all_with_an_id_that_is_missing_raises_at_the_first_look(
+    sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime
+) -> None:
+    with pytest.raises(TaskNotFoundError) as caught:
+        client.wait_all([running(sandbox, 50), "infer-9ia3kc1wt9mp", running(sandbox, 50)])
+    assert caught.value.task_id == "infer-9ia3kc1wt9mp"
+    assert sandbox_time.sleeps == []
+
+
+def test_wait_all_raises_once_for_all_that_failed(sandbox: Sandbox, client: TaskClient) -> None:
+    good, failed, stopped = (
+        running(sandbox, 9),
+        running(sandbox, 5, "Failed"),
+        running(sandbox, 90, "Stopped"),
+    )
+    with pytest.raises(TaskFailedError, match="2 of 3 tasks did not end as Done") as caught:
+        client.wait_all([good, failed, stopped])
+    error = caught.value
+    assert list(error.tasks) == [good, failed, stopped]
+    assert {task_id: task.run_status for task_id, task in error.failed.items()} == {
+        failed: "Failed",
+        stopped: "Stopped",
+    }
+    assert all(task_id in str(error) for task_id in (failed, stopped))
+
+
+def test_wait_all_of_many_failed_names_the_first_few(sandbox: Sandbox, client: TaskClient) -> None:
+    with pytest.raises(TaskFailedError, match=r", …$") as caught:
+        client.wait_all(sandbox.add_tasks(30, run_status="Failed"))
+    assert len(str(caught.value)) < 250
+
+
+def test_wait_all_without_raising_returns_failed_ones_too(sandbox: Sandbox, client: TaskClient) -> None:
+    task_ids = [running(sandbox, 9), running(sandbox, 5, "Expired")]
+    ended = client.wait_all(task_ids, raise_on_failure=False)
+    assert [task.run_status for task in ended.values()] == ["Done", "Expired"]
+
+
+def test_wait_all_at_the_limit_parts_done_from_pending(sandbox: Sandbox, client: TaskClient) -> None:
+    done, failed = running(sandbox, 5), running(sandbox, 9, "Failed")
+    pending = [running(sandbox, 1000), running(sandbox, 2000)]
+    with pytest.raises(WaitTimeoutError, match="2 of 4 tasks have not ended after 60 s") as caught:
+        client.wait_all([done, pending[0], failed, pending[1]], timeout=60)
+    error = caught.value
+    assert {task_id: task.run_status for task_id, task in error.done.items()} == {
+        done: "Done",
+        failed: "Failed",
+    }
+    assert list(error.pending) == pending
+    assert set(error.tasks) == {done, failed, *pending}
+    assert all(client.wait_all(error.pending))  # which is how to resume
+
+
+def test_wait_all_tells_each_change_of_each_task(sandbox: Sandbox, client: TaskClient) -> None:
+    told: list[Task] = []
+    task_ids = [running(sandbox, 5), running(sandbox, 50), sandbox.add_task()]
+    client.wait_all(task_ids, on_change=told.append)
+    words = {task_id: [task.run_status for task in told if task.task_id == task_id] for task_id in task_ids}
+    assert {task_id: (seen[0], seen[-1]) for task_id, seen in words.items()} == {
+        task_ids[0]: ("Running", "Done"),
+        task_ids[1]: ("Running", "Done"),
+        task_ids[2]: ("Done", "Done"),
+    }
+
+
+def test_wait_all_goes_on_through_an_unknown_state(sandbox: Sandbox, client: TaskClient) -> None:
+    odd = sandbox.add_task(run_status="Archiving", ends_after=100)
+    assert client.wait_all([odd, running(sandbox, 10)])[odd].run_status == "Done"
+
+
+def test_wait_all_just_after_create_does_not_mind_not_found(sandbox: Sandbox, client: TaskClient) -> None:
+    task: dict[str, Any] = {"endpoint": "e", "input_bos_uri": "bos:/b/in/", "output_bos_uri": "bos:/b/out/"}
+    task_ids = [client.create(name=name, **task).task_id for name in ("first", "second")]
+    unlisted = Fault.changed(lambda body: {**body, "result": {"taskList": [], "pageInfo": {}}})
+    sandbox.order(unlisted, action=LIST, times=2)
+    sandbox.order(NOT_FOUND, action=GET, times=4)
+    assert set(client.wait_all(task_ids)) == set(task_ids)
+
+
+def test_wait_all_outlasts_a_service_out_of_reach(sandbox: Sandbox, client: TaskClient) -> None:
+    task_ids = [running(sandbox, 30), running(sandbox, 60)]
+    sandbox.order(Fault.cut_before(), action=LIST, skip=2, times=12)
+    sandbox.order(Fault.status(503), action=GET, times=7)
+    assert set(client.wait_all(task_ids)) == set(task_ids)
+
+
+def test_wait_all_that_cannot_begin_says_so(sandbox: Sandbox, client: TaskClient) -> None:
+    sandbox.order(Fault.cut_before(), action=LIST, times=None)
+    with pytest.raises(ServiceUnreachableError):
+        client.wait_all([running(sandbox, 30), running(sandbox, 60)])
+
+
+def test_as_completed_yields_tasks_as_they_end_failed_ones_too(sandbox: Sandbox, client: TaskClient) -> None:
+    late, failed, early = running(sandbox, 500), running(sandbox, 60, "Failed"), running(sandbox, 5)
+    ended = [(task.task_id, task.run_status) for task in client.as_completed([late, failed, early])]
+    assert ended == [(early, "Done"), (failed, "Failed"), (late, "Done")]
+
+
+def test_as_completed_looks_only_when_it_is_asked(sandbox: Sandbox, client: TaskClient) -> None:
+    ending = client.as_completed([running(sandbox, 5), running(sandbox, 500)])
+    assert sandbox.requests == []
+    next(ending)
+    before = len(sandbox.requests)
+    sandbox.advance(1000)
+    assert len(sandbox.requests) == before
+    assert next(ending).is_success
+
+
+def test_as_completed_at_the_limit_tells_what_was_yielded(sandbox: Sandbox, client: TaskClient) -> None:
+    early, late = running(sandbox, 5), running(sandbox, 500)
+    ending = client.as_completed([early, late], timeout=60)
+    assert next(ending).task_id == early
+    with pytest.raises(WaitTimeoutError) as caught:
+        next(ending)
+    assert (list(caught.value.done), caught.value.pending) == ([early], (late,))
+
+
+def test_as_completed_with_an_id_that_is_missing_raises_at_the_first_look(
+    sandbox: Sandbox, client: TaskClient
+) -> None:
+    with pytest.raises(TaskNotFoundError):
+        next(client.as_completed([running(sandbox, 50), "infer-9ia3kc1wt9mp"]))
+
+
+def test_wait_all_interrupted_leaves_the_tasks_alone(sandbox: Sandbox) -> None:
+    class Interrupted(SandboxTime):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            raise KeyboardInterrupt
+
+    task_ids = [running(sandbox, 50), running(sandbox, 60)]
+    with client_of(sandbox, Interrupted(sandbox)) as client, pytest.raises(KeyboardInterrupt):
+        client.wait_all(task_ids)
+    assert {request.action for request in sandbox.requests} == {LIST}
+    assert {task["runStatus"] for task in sandbox.tasks.values()} == {"Running"}
