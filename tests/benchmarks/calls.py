@@ -1,0 +1,92 @@
+"""One call: a delete over the wire, and the same without a network."""
+
+from __future__ import annotations
+
+import cProfile
+import io
+import pstats
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from tests.benchmarks.measuring import MICRO, MILLI, Case, Figure, Size, at_most, medians
+from tests.benchmarks.server import SCHEMES, Server, running
+from tests.benchmarks.subjects import DELETE, bare_session, facade, raw_sdk, wire
+
+_OF_RAW = {"https": at_most(0.30), "http": at_most(0.50)}
+_OF_FLOOR = at_most(1.05)
+_PROFILE_LINES = 12
+
+
+def delete(size: Size) -> Case:
+    """Measure the delete of a task that is there."""
+    figures = [figure for scheme in SCHEMES for figure in _delete_over(scheme, size.calls)]
+    return Case(figures)
+
+
+def _delete_over(scheme: str, calls: int) -> Iterator[Figure]:
+    with running(scheme) as server:
+        task_ids = iter(server.tell("add_tasks", count=4 * (calls + 1)))
+        post = wire(server, DELETE)
+        with _subjects(server, task_ids) as subjects:
+            seconds = medians({**subjects, "wire": lambda: post({"taskId": next(task_ids)})}, calls)
+    for name, value in seconds.items():
+        yield Figure(f"{scheme}, {name}", value * MILLI, "ms")
+    ours, raw, session, bare = seconds.values()
+    yield Figure(f"{scheme}, ours / raw", ours / raw, target=_OF_RAW[scheme])
+    yield Figure(f"{scheme}, ours / session", ours / session, target=_OF_FLOOR)
+    yield Figure(f"{scheme}, ours / raw, both above the wire", (ours - bare) / (raw - bare))
+
+
+def overhead(size: Size) -> Case:
+    """Measure what is left of a call where the answer is there at once."""
+    never_ending = iter(lambda: "infer-9ia3kc1wt9mp", "")
+    with running("http") as server, _subjects(server, never_ending) as subjects, _no_network():
+        seconds = medians(subjects, size.calls)
+        profile = _profile(subjects["ours"], size.calls)
+    figures = [Figure(name, value * MICRO, "µs") for name, value in seconds.items()]
+    added = (seconds["ours"] - seconds["session"]) * MICRO
+    return Case([*figures, Figure("ours, above the session", added, "µs")], profile)
+
+
+@contextmanager
+def _subjects(server: Server, task_ids: Iterator[str]) -> Iterator[dict[str, Callable[[], object]]]:
+    """Offer the three ways to delete the next task."""
+    raw, post = raw_sdk(server), bare_session(server, DELETE)
+    with facade(server) as client:
+        yield {
+            "ours": lambda: client.delete(next(task_ids)),
+            "raw": lambda: raw(DELETE, {"taskId": next(task_ids)}),
+            "session": lambda: post({"taskId": next(task_ids)}),
+        }
+
+
+@contextmanager
+def _no_network() -> Iterator[None]:
+    """Let every session of this process be answered at once."""
+
+    def send(_self: HTTPAdapter, request: requests.PreparedRequest, **_options: object) -> requests.Response:
+        answer = requests.Response()
+        answer.status_code = 200
+        answer.headers["x-bce-request-id"] = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+        answer.raw = io.BytesIO(b'{"requestId": "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "result": true}')
+        answer.request = request
+        return answer
+
+    with patch.object(HTTPAdapter, "send", send):
+        yield
+
+
+def _profile(subject: Callable[[], object], calls: int) -> list[str]:
+    """Return the functions that take most of the time, those that they call left out."""
+    profile = cProfile.Profile()
+    with profile:
+        for _ in range(calls):
+            subject()
+    table = io.StringIO()
+    pstats.Stats(profile, stream=table).strip_dirs().sort_stats("tottime").print_stats(_PROFILE_LINES)
+    _, _, rows = table.getvalue().partition("   ncalls")
+    return [f"   ncalls{rows}".rstrip()] if rows else []

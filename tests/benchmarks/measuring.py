@@ -1,0 +1,91 @@
+"""Measuring side by side: subjects take turns, so that a busy machine slows all of them alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+MILLI, MICRO, MEGA = 1e3, 1e6, 1e6
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything a run does."""
+
+    calls: int
+    bulk: int
+    bulk_rounds: int
+    waited: int
+    listed: int
+    listing_rounds: int
+    processes: int
+
+
+FULL = Size(calls=400, bulk=500, bulk_rounds=3, waited=200, listed=20_000, listing_rounds=5, processes=15)
+QUICK = Size(calls=3, bulk=4, bulk_rounds=1, waited=3, listed=5, listing_rounds=1, processes=1)
+
+
+class Target(NamedTuple):
+    """What a figure should be."""
+
+    limit: float
+    is_least: bool = False
+
+    def __str__(self) -> str:
+        """Return it as one would say it."""
+        return f"{'≥' if self.is_least else '≤'} {self.limit:g}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a case; without a unit it is a ratio."""
+
+    name: str
+    value: float
+    unit: str = ""
+    target: Target | None = None
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the target is met, None where there is none."""
+        if self.target is None:
+            return None
+        return self.value >= self.target.limit if self.target.is_least else self.value <= self.target.limit
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a case found: figures, and lines to read below them."""
+
+    figures: list[Figure]
+    notes: list[str] = field(default_factory=list)
+
+
+def at_most(limit: float) -> Target:
+    """Return the target of a figure that should be small."""
+    return Target(limit)
+
+
+def at_least(limit: float) -> Target:
+    """Return the target of a figure that should be large."""
+    return Target(limit, is_least=True)
+
+
+def seconds_of(subject: Callable[[], object]) -> float:
+    """Return how long it takes, once."""
+    started = time.perf_counter()
+    subject()
+    return time.perf_counter() - started
+
+
+def medians(
+    subjects: Mapping[str, Callable[[], object]],
+    rounds: int,
+    measure: Callable[[Callable[[], object]], float] = seconds_of,
+) -> dict[str, float]:
+    """Return the median of each subject, which take turns; a first turn of all is not counted."""
+    turns = [[measure(subject) for subject in subjects.values()] for _ in range(rounds + 1)]
+    return dict(zip(subjects, map(statistics.median, zip(*turns[1:], strict=True)), strict=True))
