@@ -24,7 +24,7 @@ from qf_tasks.errors import (
 
 Rule = Callable[[Any, Facts], QfTasksError]
 
-_LIBRARIES = sys.stdlib_module_names | {"qianfan", "baidubce", "requests", "urllib3", "pydantic", "idna"}
+_LIBRARIES = sys.stdlib_module_names | {"qianfan", "requests", "urllib3", "pydantic", "idna"}
 
 
 def translated(error: BaseException, action: str, task_id: str | None) -> QfTasksError | None:

@@ -1,4 +1,4 @@
-"""One signed call through the SDK: the only file that knows `qianfan`, `baidubce` and `requests`.
+"""One signed call through the SDK: the only file that knows `qianfan` and `requests`.
 
 The SDK cannot be told keys, host, time-out or a connection for `call_action`: it looks up two names in its
 own module at every call. Both are replaced by functions that consult a context variable. While a call of
@@ -26,6 +26,7 @@ from qf_tasks import _answers
 from qf_tasks._answers import Answer
 from qf_tasks._codes import scrubbed
 from qf_tasks._failures import translated
+from qf_tasks._signing import authorization
 from qf_tasks.errors import QfTasksError
 from qf_tasks.models import Reply
 from qf_tasks.settings import Settings, is_loopback
@@ -166,24 +167,23 @@ class Transport:
 
     def _signed_headers(self, request: QfRequest) -> dict[str, str]:
         """Return the headers that the SDK would send, signed with this client's keys."""
-        from baidubce.auth.bce_credentials import BceCredentials
-        from baidubce.auth.bce_v1_signer import sign
-        from baidubce.utils import get_canonical_time
-
-        now = int(time.time())
-        headers = {"Content-Type": "application/json", "Host": self._netloc, **request.headers}
-        headers["x-bce-date"] = get_canonical_time(now).decode()
-        signed = sign(
-            BceCredentials(self._settings.access_key, self._settings.secret_key.get_secret_value()),
-            request.method.encode(),
-            request.url.encode(),
-            {name.encode(): value for name, value in headers.items()},
-            {name.encode(): value for name, value in request.query.items()},
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        headers = {
+            "Content-Type": "application/json",
+            "Host": self._netloc,
+            **request.headers,
+            "x-bce-date": now,
+        }
+        headers["Authorization"] = authorization(
+            self._settings.access_key,
+            self._settings.secret_key.get_secret_value(),
+            method=request.method,
+            path=request.url,
+            query=request.query,
+            headers=headers,
             timestamp=now,
-            expiration_in_seconds=_SIGNATURE_SECONDS,
-            headers_to_sign=sorted(name.lower().encode() for name in headers),
+            lifetime=_SIGNATURE_SECONDS,
         )
-        headers["Authorization"] = signed.decode()
         return headers
 
 
@@ -206,49 +206,41 @@ _under_way: ContextVar[_Exchange | None] = ContextVar("qf_tasks_exchange", defau
 
 
 class _Seam:
-    """Stands in a name that the SDK looks up: offers ours to a call of ours, else calls the SDK's."""
+    """Stands in a name that `call_action` looks up: offers ours to a call of ours, else calls the SDK's."""
 
-    def __init__(self, original: Callable[..., object], offer: Callable[..., object]) -> None:
+    def __init__(self, original: Callable[..., object], offer: Callable[[_Exchange], object]) -> None:
         self._original = original
         self._offer = offer
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         exchange = _under_way.get()
-        return self._original(*args, **kwargs) if exchange is None else self._offer(exchange, *args, **kwargs)
-
-
-def _canonical_time(_exchange: object, timestamp: float) -> bytes:
-    """Return a moment as it is signed, without the function that Python 3.12 deprecates."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(timestamp)).encode()
+        return self._original(*args, **kwargs) if exchange is None else self._offer(exchange)
 
 
 _CONSOLE = "qianfan.resources.console.utils"
-_OFFERS: dict[tuple[str, str], Callable[..., object]] = {
-    (_CONSOLE, "_get_console_ak_sk"): lambda *_: ("", ""),  # the exchange signs; the SDK needs no keys
-    (_CONSOLE, "ConsoleAPIRequestor"): lambda exchange: exchange,
-    ("baidubce.utils", "get_canonical_time"): _canonical_time,
+_OFFERS: dict[str, Callable[[_Exchange], object]] = {
+    "_get_console_ak_sk": lambda _exchange: ("", ""),  # the exchange signs; the SDK needs no keys
+    "ConsoleAPIRequestor": lambda exchange: exchange,
 }
-_LOUD = ("qianfan", "baidubce.auth.bce_v1_signer", "baidubce.utils")
 _seam_lock = threading.Lock()
 
 
 def _sdk() -> ModuleType:
-    """Return the SDK's module with every seam in place, imported at the first call."""
-    if not all(map(_has_seam, _OFFERS)):
+    """Return the SDK's module with both names replaced, imported at the first call."""
+    console = sys.modules.get(_CONSOLE)
+    if console is None or not _has_seams(console):
         with _seam_lock:
-            for name in _LOUD:
-                logging.getLogger(name).addFilter(_is_of_other_code)
-            for (module, name), offer in _OFFERS.items():
-                place = _imported(module)
-                original = getattr(place, name)
+            logging.getLogger("qianfan").addFilter(_is_of_other_code)
+            console = _imported(_CONSOLE)
+            for name, offer in _OFFERS.items():
+                original = getattr(console, name)
                 if not isinstance(original, _Seam):
-                    setattr(place, name, _Seam(original, offer))
-    return sys.modules[_CONSOLE]
+                    setattr(console, name, _Seam(original, offer))
+    return console
 
 
-def _has_seam(place: tuple[str, str]) -> bool:
-    module, name = place
-    return isinstance(getattr(sys.modules.get(module), name, None), _Seam)
+def _has_seams(console: ModuleType) -> bool:
+    return all(isinstance(getattr(console, name, None), _Seam) for name in _OFFERS)
 
 
 def _imported(module: str) -> ModuleType:
@@ -259,7 +251,7 @@ def _imported(module: str) -> ModuleType:
 
 
 def _is_of_other_code(_record: logging.LogRecord) -> bool:
-    """Drop what the SDK logs of a call of ours: signed headers, the signing key, an import notice."""
+    """Drop what the SDK logs of a call of ours: signed headers, perhaps, and an import notice."""
     return _under_way.get() is None
 
 

@@ -22,7 +22,7 @@ _HOUSE = """
 6  client  doctor  _many
 5  bulk  _creating  _ending  _journal  _listing  _planning  _requesting  _side_by_side  _waiting
 4  _retry  _transport
-3  settings  reports  _answers  _arguments  _codes  _failures  _wire
+3  settings  reports  _answers  _arguments  _codes  _failures  _signing  _wire
 2  errors
 1  models
 0  run_status  _clock
@@ -44,7 +44,7 @@ _DOORS = {
 _ISLAND = "sandbox"
 _STARTS_THE_ISLAND = {"cli", "pytest_plugin"}
 _LIBRARIES = {
-    "_transport": {"qianfan", "baidubce", "requests", "urllib3"},
+    "_transport": {"qianfan", "requests", "urllib3"},
     "cli": {"typer", "click", "rich"},
     "sandbox": {"aiohttp"},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import http.client
 import logging
 import pickle
@@ -163,7 +164,7 @@ def test_call_that_succeeds_shows_no_secret(sandbox: Sandbox, client: TaskClient
 
 # Where a call can be cut off; each of these is given keys or signed headers.
 _PLACES: dict[str, tuple[object, str]] = {
-    "while signing": (bce_v1_signer, "sign"),
+    "while signing": (hmac, "new"),
     "while preparing": (requests.PreparedRequest, "prepare_body"),
     "while sending": (http.client.HTTPConnection, "endheaders"),
     "while reading": (http.client.HTTPConnection, "getresponse"),

@@ -7,8 +7,6 @@ import logging
 from typing import Any
 
 import pytest
-from baidubce.auth import bce_v1_signer
-from baidubce.auth.bce_credentials import BceCredentials
 from pydantic.v1 import ValidationError
 from pydantic.v1.env_settings import SettingsError
 from qianfan.config import Config
@@ -112,62 +110,10 @@ def test_call_action_with_keys_as_keywords_raises(key: str, monkeypatch: pytest.
     pytest.fail("the SDK takes keys per call now: the whole seam of _transport.py may be given up for that")
 
 
-def test_sign_takes_what_the_transport_passes() -> None:
-    names = list(inspect.signature(bce_v1_signer.sign).parameters)
-    assert names[:5] == ["credentials", "http_method", "path", "headers", "params"], (
-        "the signer has other parameters: adapt Transport._signed_headers"
-    )
-    assert {*names[5:]} >= {"timestamp", "expiration_in_seconds", "headers_to_sign"}, (
-        "the signer has lost a keyword: adapt Transport._signed_headers"
-    )
-
-
-def test_sign_with_a_sorted_list_gives_the_documented_signature() -> None:
-    signed = bce_v1_signer.sign(
-        BceCredentials("AKexample", "SKexample"),
-        b"POST",
-        ROUTE.encode(),
-        {
-            b"Content-Type": "application/json",
-            b"Host": "qianfan.baidubce.com",
-            b"x-bce-date": "2025-01-01T00:00:00Z",
-        },
-        {b"Action": "CreateBatchInferenceTask"},
-        timestamp=1735689600,
-        expiration_in_seconds=1800,
-        headers_to_sign=[b"content-type", b"host", b"x-bce-date"],
-    )
-    assert signed == (
-        b"bce-auth-v1/AKexample/2025-01-01T00:00:00Z/1800/content-type;host;x-bce-date"
-        b"/5da222853b7cbe1825fd45247351f483d6cbdeb629510a915b960b87a6ab8520"
-    ), "the signer signs otherwise: compare with the rules of bce-auth-v1 before anything is sent"
-
-
-def test_sign_looks_up_the_time_in_its_utils() -> None:
-    from baidubce import utils
-
-    assert vars(bce_v1_signer)["utils"] is utils, "the seam for the time misses the signer: see _OFFERS"
-    assert list(inspect.signature(utils.get_canonical_time).parameters) in (
-        ["timestamp"],
-        ["args", "kwargs"],  # the seam itself, where a client was used before
-    ), "get_canonical_time has other parameters: adapt _canonical_time in _transport.py"
-
-
-def test_canonical_time_is_that_of_the_sdk() -> None:
-    from baidubce.utils import get_canonical_time
-
-    for moment in (1735689600, 951782399, 4102444800):
-        assert _transport._canonical_time(None, moment) == get_canonical_time(moment), (
-            "the SDK writes the time otherwise: adapt _canonical_time in _transport.py"
-        )
-
-
-def test_loggers_of_the_sdk_have_the_names_that_are_kept_quiet() -> None:
+def test_logger_of_the_sdk_has_the_name_that_is_kept_quiet() -> None:
     from qianfan.utils.logging import logger
 
-    spoken = {logger._logger.name, bce_v1_signer._logger.name}
-    assert spoken <= set(_transport._LOUD), "the SDK logs under another name: add it to _LOUD"
-    assert not logging.getLogger("baidubce").handlers, "baidubce prints by itself now: see _LOUD"
+    assert logger._logger is logging.getLogger("qianfan"), "the SDK logs under another name: adapt _sdk()"
 
 
 def test_config_refuses_a_bad_value_by_the_name_of_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
