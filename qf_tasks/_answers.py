@@ -120,7 +120,7 @@ def date_of(headers: Mapping[str, str]) -> datetime | None:
 def _parsed(content: bytes) -> object:
     try:
         text = content.decode("utf-8-sig")
-        body: object = json.loads(text, parse_constant=_not_json)
+        body: object = json.loads(text, parse_constant=_not_json, parse_float=_finite)
         if "\\u" in text:
             _without_surrogates(body)
     except (ValueError, RecursionError):
@@ -130,6 +130,13 @@ def _parsed(content: bytes) -> object:
 
 def _not_json(constant: str) -> None:
     raise ValueError(constant)  # NaN and Infinity, which Python would read
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(number)  # too large for a float; it could not be written as JSON again
+    return value
 
 
 def _without_surrogates(body: object) -> None:

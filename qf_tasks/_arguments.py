@@ -87,13 +87,16 @@ def callback(value: Callback | None, argument: str) -> Callback | None:
 
 
 def run_statuses(value: object, argument: str = "run_status") -> tuple[RunStatus, ...]:
-    """Return the states that a caller means: one or several, in any case; none given is ()."""
+    """Return the states that a caller means: one or several, in any case; () where it is None."""
     if value is None:
         return ()
     words = [value] if isinstance(value, str) else value
     if not isinstance(words, Iterable):
         raise InvalidArgumentError(f"{argument} must be one or several states, not {_kind(value)}")
-    return tuple(dict.fromkeys(_run_status(word, argument) for word in words))
+    meant = tuple(dict.fromkeys(_run_status(word, argument) for word in words))
+    if not meant:  # a variable that was to hold some; it must not mean all
+        raise InvalidArgumentError(f"{argument} must name at least one state; leave it out for all")
+    return meant
 
 
 def _run_status(word: object, argument: str) -> RunStatus:

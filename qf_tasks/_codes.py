@@ -70,7 +70,11 @@ _BY_MESSAGE = {
     "Could not find credential": "InvalidAccessKeyId",
     "Signature does not match": "SignatureDoesNotMatch",
 }
-_NOT_FOUND_CODE = re.compile(r"not_?(found|exist)|no_?such", re.IGNORECASE)
+# Of the task, that is: "AccountNotExist" says nothing of it, and is for a look to tell.
+_NOT_FOUND_CODE = re.compile(
+    r"(batch|inference|task|job|resource|_)*(not_?(found|exists?)|missing)|no_?such_?(task|job|resource)",
+    re.IGNORECASE,
+)
 _SIGNED_HEADER = re.compile(r"""bce-auth-v1(\\?/[^\s"'<>\\/]*)*""")  # in JSON, a slash may be escaped
 
 
@@ -107,8 +111,8 @@ def is_known(code: str) -> bool:
 def _class_of(code: str, status: int, *, has_task: bool) -> type[ApiError]:
     if known := _BY_CODE.get(code):
         return known
-    if has_task and (status == 404 or _NOT_FOUND_CODE.search(code)):
-        return TaskNotFoundError
     if status >= 500:
         return ServerError
+    if has_task and (status == 404 or _NOT_FOUND_CODE.fullmatch(code)):
+        return TaskNotFoundError
     return _BY_STATUS.get(status, ApiError)

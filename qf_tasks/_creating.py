@@ -6,9 +6,10 @@ sent, was created since, and is no other create's of this client.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -21,13 +22,13 @@ from qf_tasks.errors import (
     QuotaExceededError,
     TaskNotFoundError,
 )
-from qf_tasks.models import CreatedTask, Reply, Task
+from qf_tasks.models import CreatedTask, Reply, Task, TaskPage
 from qf_tasks.run_status import RunStatus
 
 ACTION = "CreateBatchInferenceTask"
 _LOOKS = (0.0, 1.0, 2.0, 4.0)  # pauses before each look, in seconds: a create may still be under way
-_CLOCK_MARGIN = timedelta(seconds=2)  # the service's times have no fractions
-_PAGES = 5  # a task just created stands on the first of them, newest first
+_CLOCK_MARGIN = 1.0  # seconds: the service's times have no fractions
+_MOST_PAGES = 100
 _LONGEST_SLOT_PAUSE = 30.0
 _DIRECTORIES = ("inputBosUri", "outputBosUri")
 _ALWAYS_TOLD = ("name", "endpoint", "modelId", *_DIRECTORIES)
@@ -52,9 +53,20 @@ class Claims:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
         self._claimed_at: dict[str, float] = {}
+        self._renew()
+
+    def _renew(self) -> None:
+        self._process = os.getpid()
+        self._own_lock = threading.Lock()
         self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+
+    @property
+    def _lock(self) -> threading.Lock:
+        """The lock of this process: a forked child would wait for ever for one held by its parent."""
+        if self._process != os.getpid():
+            self._renew()
+        return self._own_lock
 
     def turn(self, body: Mapping[str, Any]) -> threading.Lock:
         """Return the lock under which equal creates take turns: one is settled before the next is sent."""
@@ -206,20 +218,29 @@ class _Creation:
 
     def _created_within(self, within: float) -> Iterator[Task]:
         query = _listing.Query((), newest_first=True, page_size=100)
-        since: datetime | None = None
+        now: datetime | None = None
 
         def call(action: str, params: dict[str, Any]) -> Reply:
-            nonlocal since
+            nonlocal now
             reply = self._verbs.call(action, params)
-            now = _answers.date_of(reply.headers) or datetime.now(UTC)
-            since = since or now - timedelta(seconds=within) - _CLOCK_MARGIN
+            now = now or _answers.date_of(reply.headers) or datetime.now(UTC)
             return reply
 
-        for _, page in zip(range(_PAGES), _listing.pages(call, query), strict=False):
-            fresh = [task for task in page if task.create_time and since and task.create_time >= since]
-            yield from fresh
-            if not fresh:
+        def is_fresh(task: Task) -> bool:
+            if now is None or task.create_time is None:
+                return False
+            return (now - task.create_time).total_seconds() <= within + _CLOCK_MARGIN
+
+        for number, page in enumerate(_listing.pages(call, query), 1):
+            yield from filter(is_fresh, page)
+            if _is_past(page) and not any(map(is_fresh, page)):
                 return
+            if page.is_truncated and number == _MOST_PAGES:
+                raise OutcomeUnknownError(
+                    f"The account has too many tasks to look for one created within {within:.0f} s",
+                    action=ACTION,
+                    may_have_been_applied=False,
+                )
 
     def _may_equal(self, raw: Mapping[str, Any]) -> bool:
         """Return whether a listed task does not contradict what was sent; a list tells less than a look."""
@@ -235,6 +256,12 @@ class _Creation:
             and all(name in raw for name in _ALWAYS_TOLD if name in self._body)
             and all(raw.get(name) in (None, *_DEFAULTS[name]) for name in _DEFAULTS if name not in self._body)
         )
+
+
+def _is_past(page: TaskPage) -> bool:
+    """Return whether older tasks alone can follow: that `pageReverse` means newest first is inferred."""
+    times = [task.create_time for task in page if task.create_time]
+    return len(times) == len(page) and times == sorted(times, reverse=True)
 
 
 def _same(field: str, told: object, sent: object) -> bool:

@@ -7,8 +7,11 @@ makes holds no reference to the exception that it was made from: there, signed h
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from traceback import walk_tb
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from qf_tasks._codes import api_error, safe_line
@@ -28,15 +31,27 @@ _LIBRARIES = sys.stdlib_module_names | {"qianfan", "requests", "urllib3", "pydan
 
 
 def translated(error: BaseException, action: str, task_id: str | None) -> QfTasksError | None:
-    """Return our error for one of a library's; None for what the caller's own code let in.
-
-    That is Ctrl-C, and what a handler of signals raises: a soft time limit, perhaps.
-    """
+    """Return our error for one of a library's; None for what is not theirs, such as Ctrl-C."""
     package = type(error).__module__.partition(".")[0]
     if not isinstance(error, Exception) or package not in _LIBRARIES:
         return None
     facts = Facts(action=action, task_id=task_id)
     return rule_for(type(error))(error, facts)
+
+
+def of_signal_handler(error: BaseException) -> BaseException | None:
+    """Return what a handler of signals has raised, though a library made another error of it.
+
+    That is how callers put a limit to the time of anything: it must end the call, and not be repeated.
+    """
+    handlers = map(signal.getsignal, signal.valid_signals())
+    codes = {handler.__code__ for handler in handlers if isinstance(handler, FunctionType | MethodType)}
+    return next((cause for cause in _causes(error, with_context=True) if codes & _codes_of(cause)), None)
+
+
+def _codes_of(error: BaseException) -> set[CodeType]:
+    """Return the code of all functions that an exception has passed."""
+    return {frame.f_code for frame, _line in walk_tb(error.__traceback__)}
 
 
 def rule_for(kind: type[BaseException]) -> Rule:
@@ -171,7 +186,7 @@ RULES: dict[str, Rule] = {
 }
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException, *, with_context: bool = False) -> Iterator[BaseException]:
     """Yield an exception and all that it wraps: urllib3 hands the real one on as argument or reason."""
     pending: list[object] = [error]
     seen: set[int] = set()
@@ -181,6 +196,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             seen.add(id(cause))
             yield cause
             pending += [*cause.args, getattr(cause, "reason", None), cause.__cause__]
+            if with_context:
+                pending.append(cause.__context__)
 
 
 def _reason(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from qf_tasks.models import Reply, Task, TaskPage
 from qf_tasks.run_status import RunStatus
 
 ACTION = "DescribeBatchInferenceTasks"
+_MOST_EMPTY_PAGES = 100  # in a row; a service that filters after it pages may send some
 Call = Callable[[str, dict[str, Any]], Reply]
 
 
@@ -47,17 +48,19 @@ def pages(call: Call, query: Query, marker: str | None = None) -> Iterator[TaskP
     """
     before: tuple[Task, ...] = ()
     used = {None, marker}
+    empty_pages = 0
     while True:
         page = _page(call, query, marker, before)
         given = {task.task_id for task in before}
         new = tuple({task.task_id: task for task in page if task.task_id not in given}.values())
-        yield TaskPage(new, page.next_marker, page.is_truncated, page.request_id)
+        marker = page.next_marker or (new[-1].task_id if new and page.is_truncated else None)
+        yield TaskPage(new, marker, page.is_truncated, page.request_id)
         if not page.is_truncated:
             return
         if not page.next_marker:  # the page at a marker may begin with its task: one is too few to go on
             query = query._replace(page_size=max(query.page_size, 2))
-        marker = page.next_marker or (new[-1].task_id if new else None)
-        if marker in used:
+        empty_pages = 0 if new else empty_pages + 1
+        if marker in used or empty_pages > _MOST_EMPTY_PAGES:
             raise BadResponseError(
                 "The listing does not advance: the service says that more follows, but not where",
                 action=ACTION,
@@ -92,7 +95,7 @@ def tasks(
     *,
     run_statuses: tuple[RunStatus, ...] = (),
     name: str | None = None,
-    created_before: datetime | None = None,
+    older_than: datetime | None = None,
     limit: int | None = None,
 ) -> Iterator[Task]:
     """Yield the tasks of pages that fit, `limit` at most; the state is checked whatever was filtered."""
@@ -102,7 +105,7 @@ def tasks(
         for task in page
         if (not run_statuses or task.run_status in run_statuses)
         and (name is None or has_name(task, name))
-        and (created_before is None or is_older(task, created_before))
+        and (older_than is None or is_older(task, older_than))
     )
     return islice(fitting, limit)
 

@@ -10,13 +10,10 @@ from typing import Protocol
 from qf_tasks import _planning, bulk
 from qf_tasks.models import CreatedTask, Task
 from qf_tasks.reports import BulkOutcome, BulkReport, PurgePlan
-from qf_tasks.settings import Settings
 
 
 class _Client(bulk.Verbs, _planning.Verbs, Protocol):
     """What these methods need of the client that they are part of."""
-
-    _settings: Settings
 
 
 class ManyTasks:

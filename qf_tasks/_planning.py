@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from qf_tasks import _arguments, _listing
@@ -19,6 +19,8 @@ from qf_tasks.reports import PurgeCriteria, PurgePlan
 from qf_tasks.run_status import RunStatus
 from qf_tasks.settings import Account
 
+_LEAST_AGE = timedelta(seconds=1)
+
 
 class Verbs(Protocol):
     """What this room needs of the client."""
@@ -26,7 +28,7 @@ class Verbs(Protocol):
     @property
     def account(self) -> Account: ...
 
-    def pages(self, *, run_status: Sequence[str]) -> Iterator[TaskPage]: ...
+    def pages(self, *, run_status: Sequence[str] | None) -> Iterator[TaskPage]: ...
 
 
 def plan_purge(
@@ -57,18 +59,20 @@ def plan_purge(
     _check_selective(criteria)
     most = _arguments.whole_number(max_tasks, "max_tasks", least=1)
     skipped = Counter[str]()
-    listed = (task for page in verbs.pages(run_status=criteria.run_status) for task in page)
+    listed = (task for page in verbs.pages(run_status=criteria.run_status or None) for task in page)
     tasks = _at_most(most, _taken(listed, criteria, skipped))
     return PurgePlan(verbs.account, base_url, criteria, tuple(tasks), dict(+skipped), datetime.now(UTC))
 
 
 def _check_selective(criteria: PurgeCriteria) -> None:
     """Refuse what would take the whole account; `keep_newest` is none, for it takes all but a few."""
+    now = datetime.now(UTC)
+    is_aged = criteria.older_than is not None and criteria.older_than < now - _LEAST_AGE
     is_named = criteria.name is not None and criteria.name.strip("*?")
-    if not (criteria.run_status or is_named or criteria.older_than or criteria.creator):
+    if not (criteria.run_status or is_named or is_aged or criteria.creator):
         raise InvalidArgumentError(
             "At least one of run_status, name, older_than and creator is needed",
-            hint="A name of * and ? alone is none. To take all that has ended, name these states.",
+            hint="A name of * and ? alone is none, nor is an age of 0. To take all that ended, name states.",
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from qf_tasks import _arguments
 from qf_tasks.errors import InvalidArgumentError
+from qf_tasks.models import ModelVersion
 
 _NAME_LENGTH = (2, 20)  # amh4suzbi; the unit is not documented, so characters, which refuses least
 _DESCRIPTION_LENGTH = (0, 500)
@@ -26,7 +27,7 @@ def create_body(
     input_bos_uri: str,
     output_bos_uri: str,
     endpoint: str | None,
-    model_id: str | None,
+    model_id: str | ModelVersion | None,
     inference_params: Mapping[str, Any] | None,
     description: str | None,
     data_format: str | None,
@@ -47,7 +48,7 @@ def create_body(
         "name": _within(_arguments.text(name, "name"), "name", _NAME_LENGTH),
         "description": _within(description, "description", _DESCRIPTION_LENGTH),
         "endpoint": _arguments.text_or_none(endpoint, "endpoint"),
-        "modelId": _arguments.text_or_none(model_id, "model_id"),
+        "modelId": _arguments.text_or_none(_version_id(model_id), "model_id"),
         "inferenceParams": _object_or_none(inference_params, "inference_params"),
         "inputBosUri": _bos_uri(input_bos_uri, "input_bos_uri"),
         "outputBosUri": _bos_uri(output_bos_uri, "output_bos_uri"),
@@ -58,6 +59,10 @@ def create_body(
         **{field: value for field, value in given.items() if value is not None},
         **_extra(extra, given),
     }
+
+
+def _version_id(model_id: str | ModelVersion | None) -> str | None:
+    return model_id.model_version_id if isinstance(model_id, ModelVersion) else model_id
 
 
 def _within(value: object, argument: str, limits: tuple[int, int]) -> str | None:
@@ -83,11 +88,14 @@ def _bos_uri(value: object, argument: str) -> str:
 
 
 def _one_of(value: object, argument: str, allowed: tuple[str, ...]) -> str | None:
-    if value is None or (isinstance(value, str) and value in allowed):
-        return value
-    near = difflib.get_close_matches(str(value), allowed, n=1)
+    if value is None:
+        return None
+    text = _arguments.text(value, argument)
+    if text in allowed:
+        return text
+    near = difflib.get_close_matches(text[:80], allowed, n=1)
     raise InvalidArgumentError(
-        f"{argument} must be {' or '.join(map(repr, allowed))}, not {value!r:.80}",
+        f"{argument} must be {' or '.join(map(repr, allowed))}, not {text[:80]!r}",
         hint=f"Did you mean {near[0]!r}?" if near else None,
     )
 
@@ -102,6 +110,6 @@ def _object_or_none(value: object, argument: str) -> dict[str, Any] | None:
 
 def _extra(extra: object, given: Mapping[str, object]) -> dict[str, Any]:
     fields = _object_or_none(extra, "extra") or {}
-    if taken := sorted(set(fields) & {name for name, value in given.items() if value is not None}):
+    if taken := sorted(set(fields) & set(given)):
         raise InvalidArgumentError(f"extra must not repeat what has its own argument: {', '.join(taken)}")
     return fields

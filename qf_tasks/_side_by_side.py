@@ -13,10 +13,16 @@ from dataclasses import replace
 from typing import Protocol
 
 from qf_tasks._journal import NOT_WRITTEN, Journal
-from qf_tasks.errors import AuthenticationError, BulkInterrupted, QfTasksError, TaskNotFoundError
+from qf_tasks.errors import (
+    AuthenticationError,
+    BulkInterrupted,
+    QfTasksError,
+    RateLimitError,
+    TaskNotFoundError,
+)
 from qf_tasks.models import Task
 from qf_tasks.reports import BulkOutcome, BulkReport, ErrorSummary, Outcome
-from qf_tasks.settings import Account
+from qf_tasks.settings import Account, Settings
 
 logger = logging.getLogger("qf_tasks")
 
@@ -28,6 +34,8 @@ _HOPELESS = ("OptInRequired", NOT_WRITTEN)
 
 class Verbs(Protocol):
     """What this room needs of the client."""
+
+    _settings: Settings
 
     @property
     def account(self) -> Account: ...
@@ -118,8 +126,6 @@ class Run:
         self._outcomes[task_id] = BulkOutcome(task_id, "unknown")  # for as long as it is in flight
         outcome = self._noted(self._attempted(task_id))
         self._outcomes[task_id] = outcome
-        if outcome.error and _is_hopeless(outcome.error):
-            self._is_over.set()
         return outcome
 
     def _attempted(self, task_id: str) -> BulkOutcome:
@@ -132,6 +138,7 @@ class Run:
             summary = ErrorSummary.of(error) if self._if_missing == "not_found" else None
             return BulkOutcome(task_id, self._if_missing, summary, error.request_id)
         except QfTasksError as error:
+            self._end_if_hopeless(error)
             outcome: Outcome = "unknown" if error.may_have_been_applied else "failed"
             return BulkOutcome(task_id, outcome, ErrorSummary.of(error), error.request_id)
 
@@ -142,8 +149,19 @@ class Run:
         try:
             self._journal.settle(outcome)
         except QfTasksError as error:
+            self._end_if_hopeless(error)
             return replace(outcome, error=ErrorSummary.of(error))
         return outcome
+
+    def _end_if_hopeless(self, error: QfTasksError) -> None:
+        """Start nothing more where no other task can fare better: for the keys, the account, the journal.
+
+        Nor where the service said how long to stay away, and the client may not wait for so long.
+        """
+        away = error.retry_after if isinstance(error, RateLimitError) else None
+        is_sent_away = away is not None and away > self._verbs._settings.max_retry_wait
+        if isinstance(error, AuthenticationError) or error.code in _HOPELESS or is_sent_away:
+            self._is_over.set()
 
     def _report(self) -> BulkReport:
         outcomes = (
@@ -158,8 +176,3 @@ class Run:
                 len(self._task_ids),
                 self._verbs.account,
             )
-
-
-def _is_hopeless(error: ErrorSummary) -> bool:
-    """Return whether no other task can fare better: the keys, the account or the journal are the cause."""
-    return error.kind == AuthenticationError.__name__ or error.code in _HOPELESS

@@ -25,7 +25,7 @@ from urllib.parse import urlencode, urlsplit
 from qf_tasks import _answers
 from qf_tasks._answers import Answer
 from qf_tasks._codes import scrubbed
-from qf_tasks._failures import translated
+from qf_tasks._failures import of_signal_handler, translated
 from qf_tasks._signing import authorization
 from qf_tasks.errors import QfTasksError
 from qf_tasks.models import Reply
@@ -99,10 +99,13 @@ class Transport:
         try:
             returned = _sdk().call_action(ROUTE, action, params)
         except BaseException as error:
-            failure = translated(error, action, task_id) or _bare(error)
+            failure = of_signal_handler(error) or translated(error, action, task_id) or error
         finally:
             _under_way.reset(token)
-        if failure is not None and not (exchange.answer and isinstance(failure, QfTasksError)):
+        if failure is not None and not isinstance(failure, QfTasksError):
+            raise _bare(failure)
+        if failure is not None and exchange.answer is None:
+            logger.debug("%s %s: no answer (%s)", action, task_id or "", failure)
             raise failure
         return exchange.answer or _answer_of_double(returned)
 

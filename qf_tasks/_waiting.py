@@ -13,11 +13,10 @@ from typing import Protocol
 from qf_tasks._clock import Clock, pauses
 from qf_tasks.errors import QfTasksError, TaskFailedError, TaskNotFoundError, WaitTimeoutError
 from qf_tasks.models import Task, TaskPage
-from qf_tasks.run_status import RunStatus
+from qf_tasks.run_status import ACTIVE
 
 logger = logging.getLogger("qf_tasks")
 
-_ACTIVE = (RunStatus.QUEUING, RunStatus.RUNNING, RunStatus.STOPPING)
 _GRACE = 10.0  # seconds after a create in which "not found" is not yet an answer
 _PATIENCE = 600.0  # seconds for which a wait that has begun outlasts a service out of reach
 
@@ -107,7 +106,7 @@ class Watch:
         return {task.task_id: task for task in looked if task and task.is_final}
 
     def _active(self) -> dict[str, Task]:
-        pages = self._verbs.pages(run_status=_ACTIVE)
+        pages = self._verbs.pages(run_status=ACTIVE)
         return {task.task_id: task for page in pages for task in page if not task.is_final}
 
     def _got(self, task_id: str) -> Task | None:

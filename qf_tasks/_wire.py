@@ -7,7 +7,7 @@ documented is None, and stays in `raw` as it was sent. What cannot be used at al
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from qf_tasks.models import DataFormat, ModelFamily, ModelVersion, SupportedModels, Task, TaskPage
@@ -124,6 +124,7 @@ def _count(raw: Mapping[str, Any], name: str) -> int | None:
 def _time(raw: Mapping[str, Any], name: str) -> datetime | None:
     try:
         time = datetime.fromisoformat(_text(raw, name) or "")
-    except ValueError:
+        is_point = time.tzinfo is not None and time.year > 1  # in year 1 lies the zero of some languages
+        return time.astimezone(UTC) if is_point else None
+    except (ValueError, OverflowError):
         return None
-    return time if time.tzinfo else None  # without a zone it is no point in time

@@ -17,13 +17,12 @@ from qf_tasks._side_by_side import OnProgress, Run
 from qf_tasks.errors import InvalidArgumentError
 from qf_tasks.models import DeleteResult, StopResult, Task
 from qf_tasks.reports import BulkOutcome, BulkReport, ErrorSummary, Outcome, PurgePlan
-from qf_tasks.run_status import RunStatus
+from qf_tasks.run_status import ACTIVE, RunStatus
 
 JournalPath = str | os.PathLike[str]
 
 _MOST_WORKERS = 64  # as many as the client keeps connections
-_ACTIVE = (RunStatus.QUEUING, RunStatus.RUNNING, RunStatus.STOPPING)
-_ACTIVE_OR_STOPPED = (*_ACTIVE, RunStatus.STOPPED)
+_ACTIVE_OR_STOPPED = (*ACTIVE, RunStatus.STOPPED)
 
 
 class Verbs(_side_by_side.Verbs, Protocol):
@@ -66,6 +65,8 @@ def delete_many(
     **options: Unpack[Options],
 ) -> BulkReport:
     """Delete tasks side by side, and return what became of each."""
+    if isinstance(tasks, PurgePlan):
+        raise InvalidArgumentError("tasks must not be a plan: purge(plan) looks at each of its tasks again")
     named = dict.fromkeys(_arguments.task_ids(tasks))
     if_missing: Outcome = "already_gone" if missing_ok else "not_found"
     return _delete_all(verbs, named, if_missing, stop_first=stop_first, **options)
@@ -137,7 +138,7 @@ def _change(before: Task, now: Task, *, stop_first: bool) -> str | None:
         return f"It was created at {now.create_time}, and not at {before.create_time} like the planned one"
     if before.name not in (None, now.name):
         return f"Its name is {now.name!r}, and was {before.name!r}"
-    is_expected = stop_first and before.run_status in _ACTIVE and now.run_status in _ACTIVE_OR_STOPPED
+    is_expected = stop_first and before.run_status in ACTIVE and now.run_status in _ACTIVE_OR_STOPPED
     if now.run_status != before.run_status and not is_expected:
         return f"It is {now.run_status}, and was {before.run_status}"
     return None

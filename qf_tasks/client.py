@@ -23,6 +23,7 @@ from qf_tasks.errors import InvalidArgumentError
 from qf_tasks.models import (
     CreatedTask,
     DeleteResult,
+    ModelVersion,
     Reply,
     StopResult,
     SupportedModels,
@@ -66,7 +67,7 @@ class TaskClient(ManyTasks):
         settings: Settings | None = None,
         *,
         access_key: str | None = None,
-        secret_key: str | None = None,
+        secret_key: str | SecretStr | None = None,
         base_url: str | None = None,
         profile: str | None = None,
         config_file: str | Path | None = None,
@@ -76,7 +77,7 @@ class TaskClient(ManyTasks):
     ) -> None:
         named: dict[str, Any] = {
             "access_key": access_key,
-            "secret_key": None if secret_key is None else SecretStr(secret_key),
+            "secret_key": secret_key if isinstance(secret_key, SecretStr | None) else SecretStr(secret_key),
             "base_url": base_url,
             "profile": profile,
             "config_file": config_file,
@@ -126,7 +127,8 @@ class TaskClient(ManyTasks):
         result = _ending.delete(
             self, task_id, stop_first=stop_first, stop_timeout=timeout, missing_ok=missing_ok
         )
-        self._tell(result.outcome, task_id, result.request_id)
+        if result.outcome == "deleted" or result.attempts > 1:  # else it was gone before
+            self._tell(result.outcome, task_id, result.request_id)
         return result
 
     def get(self, task: TaskLike) -> Task:
@@ -170,10 +172,10 @@ class TaskClient(ManyTasks):
         """
         statuses = _arguments.run_statuses(run_status)
         return _listing.tasks(
-            self.pages(run_status=statuses, newest_first=newest_first, page_size=page_size),
+            self.pages(run_status=statuses or None, newest_first=newest_first, page_size=page_size),
             run_statuses=statuses,
             name=_arguments.text_or_none(name, "name"),
-            created_before=_arguments.older_than(older_than),
+            older_than=_arguments.older_than(older_than),
             limit=None if limit is None else _arguments.whole_number(limit, "limit", least=1),
         )
 
@@ -210,7 +212,7 @@ class TaskClient(ManyTasks):
         input_bos_uri: str,
         output_bos_uri: str,
         endpoint: str | None = None,
-        model_id: str | None = None,
+        model_id: str | ModelVersion | None = None,
         inference_params: Mapping[str, Any] | None = None,
         description: str | None = None,
         data_format: str | None = None,
@@ -228,7 +230,7 @@ class TaskClient(ManyTasks):
             name: 2 to 20 characters (amh4suzbi).
             input_bos_uri, output_bos_uri: directories, `bos:/bucket/folder/` with one slash (Tmo1ftuwg).
             endpoint: a preset service, such as `"ernie-x1-turbo-32k"`; or else
-            model_id: a model *version* (`amv-…`), as `models()` lists them; exactly one of the two.
+            model_id: a model *version* (`amv-…`) or one that `models()` lists; exactly one of the two.
             inference_params: sampling parameters of the model, such as `{"temperature": 0.2}`.
             description: up to 500 characters.
             data_format: `"default"`, `"src_tgt"` or `"role"` (Tmo1ftuwg); the service's default is the first.
@@ -306,7 +308,8 @@ class TaskClient(ManyTasks):
 
         Args:
             timeout: seconds; None is no limit; default 90,000 (25 hours).
-            poll_interval: the longest pause between looks in seconds, the first is 1; default 30.
+            poll_interval: the longest pause between looks in seconds, at least 0.1, the first is 1; default
+                30.
             on_change: called with the task at the first look, and when its state or progress has changed.
             raise_on_failure: raise where it ends as Failed, Expired or Stopped; default True.
 
@@ -358,7 +361,7 @@ class TaskClient(ManyTasks):
     ) -> Iterator[Task]:
         """Return an iterator over tasks in the order in which they end, failed ones too.
 
-        The arguments are those of `wait`, and checked at the call.
+        The arguments are those of `wait`, and checked at the call; `timeout` counts from the first look.
 
         Raises:
             WaitTimeoutError: the limit passed; `.done` and `.pending` part them.
@@ -423,7 +426,7 @@ class TaskClient(ManyTasks):
             self._clock,
             self._claims.age,
             timeout=_arguments.seconds_or_none(timeout, "timeout"),
-            poll_interval=_arguments.seconds(poll_interval, "poll_interval"),
+            poll_interval=_arguments.seconds(poll_interval, "poll_interval", least=0.1),
             on_change=_arguments.callback(on_change, "on_change"),
         )
 

@@ -230,6 +230,11 @@ class TaskError(QfTasksError):
 class TaskFailedError(TaskError):
     """The task ended as Failed, Expired or Stopped; `failed` has all of them where many were awaited."""
 
+    _hint = (
+        "Look at error_reason and error_code of the task, mend that, and create it again. "
+        "任务未成功，请查看任务状态与失败原因。"
+    )
+
     def __init__(
         self,
         message: str,

@@ -206,7 +206,12 @@ class DeleteResult(Model):
 
 @dataclass(frozen=True, slots=True)
 class StopResult(Model):
-    """What became of a stop: `run_status` is Stopping, or the state in which the task had ended."""
+    """What became of a stop.
+
+    Attributes:
+        run_status: Stopping where the service confirmed it, which is not looked at again; or the state in
+            which the task was found to have ended.
+    """
 
     task_id: str
     request_id: str | None

@@ -80,3 +80,6 @@ _STATES: dict[str, _Rules] = {
 RunStatus.KNOWN = tuple(RunStatus(word) for word in _STATES)
 for _status in RunStatus.KNOWN:
     setattr(RunStatus, _status.upper(), _status)
+
+# Those that the quota counts (amh4suzbi).
+ACTIVE: tuple[RunStatus, ...] = (RunStatus.QUEUING, RunStatus.RUNNING, RunStatus.STOPPING)

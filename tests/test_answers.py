@@ -77,7 +77,7 @@ def test_delete_answered_with_what_cannot_be_read_raises_bad_response(
     assert not error.retryable
 
 
-@pytest.mark.parametrize("odd", [b"NaN", b"-Infinity", rb'"\ud800"', b'"\xed\xa0\x80"', b'"\xff"'])
+@pytest.mark.parametrize("odd", [b"NaN", b"-Infinity", b"1e999", rb'"\ud800"', b'"\xed\xa0\x80"', b'"\xff"'])
 def test_call_answered_with_what_only_python_takes_for_json_raises_bad_response(
     sandbox: Sandbox, client: TaskClient, odd: bytes
 ) -> None:

@@ -10,6 +10,7 @@ import qianfan
 from qianfan.resources.console.utils import call_action
 
 from qf_tasks import (
+    ApiError,
     AuthenticationError,
     CreatedTask,
     DeleteResult,
@@ -145,6 +146,25 @@ def test_delete_with_a_clock_that_is_off_raises_and_says_so(sandbox: Sandbox, cl
     with pytest.raises(AuthenticationError, match="expired") as caught:
         client.delete(sandbox.add_task())
     assert "clock" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "AccountNotExist"), (500, "BackendNotFound")])
+def test_delete_refused_for_something_else_that_is_missing_does_not_say_already_gone(
+    sandbox: Sandbox, make_client: MakeClient, status: int, code: str
+) -> None:
+    task_id = sandbox.add_task()
+    sandbox.order(Fault.status(status, code=code), action="DeleteBatchInferenceTask", times=None)
+    with pytest.raises(ApiError):
+        make_client().delete(task_id, missing_ok=True)
+    assert task_id in sandbox.tasks
+
+
+def test_delete_of_what_was_gone_before_is_not_logged_as_done(
+    client: TaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "qf_tasks")
+    assert client.delete("infer-gone", missing_ok=True).outcome == "already_gone"
+    assert caplog.records == []
 
 
 def test_delete_that_took_effect_is_logged_once(

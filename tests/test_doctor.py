@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import socket
-import ssl
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-import trustme
 
 from qf_tasks.doctor import Check, Diagnosis, diagnose
 from qf_tasks.sandbox import Sandbox
-
-
-@pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def tls_sandbox(authority: trustme.CA) -> Iterator[Sandbox]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with Sandbox(ssl_context=context) as sandbox:
-        yield sandbox
 
 
 def of(diagnosis: Diagnosis, name: str) -> Check:
@@ -92,6 +77,7 @@ def test_diagnose_nothing_listening_stops_at_the_connection() -> None:
         )
     found = outcomes(diagnosis)
     assert (found["name"], found["connection"], found["answer"]) == ("ok", "failed", "skipped")
+    assert of(diagnosis, "connection").error == "ServiceUnreachableError"
     assert of(diagnosis, "read").error == "ServiceUnreachableError"
 
 
@@ -109,11 +95,36 @@ def test_diagnose_unknown_certificate_stops_at_tls(tls_sandbox: Sandbox) -> None
 
 
 def test_diagnose_known_certificate_passes_tls(
-    tls_sandbox: Sandbox, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+    tls_sandbox: Sandbox, ca_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with authority.cert_pem.tempfile() as bundle:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
-        assert look(tls_sandbox).ok
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_bundle))
+    assert look(tls_sandbox).ok
+
+
+@pytest.fixture
+def garbage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name a file without a certificate in the environment."""
+    path = tmp_path / "garbage.pem"
+    path.write_text("no certificate\n")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+
+
+@pytest.mark.usefixtures("garbage")
+def test_diagnose_bundle_without_a_certificate_fails_tls_with_nothing_tried(tls_sandbox: Sandbox) -> None:
+    diagnosis = look(tls_sandbox)
+    found = outcomes(diagnosis)
+    stages = ("name", "connection", "tls", "answer")
+    assert [found[stage] for stage in stages] == ["skipped", "skipped", "failed", "skipped"]
+    assert "garbage.pem" in of(diagnosis, "tls").message
+    assert of(diagnosis, "tls").error == of(diagnosis, "read").error == "ConfigurationError"
+
+
+@pytest.mark.usefixtures("garbage")
+def test_diagnose_bundle_that_is_not_used_is_not_read(
+    tls_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QIANFAN_SSL_VERIFICATION_ENABLED", "false")
+    assert look(tls_sandbox).ok
 
 
 def test_diagnose_verification_switched_off_warns(

@@ -197,6 +197,30 @@ def test_call_cut_off_anywhere_shows_no_secret(
     assert_clean(*seen_of(caught.value))
 
 
+@pytest.mark.parametrize("kind", [TimeoutError, RuntimeError, SoftTimeLimit])
+def test_create_limited_by_a_handler_of_signals_ends_with_what_that_raises(
+    sandbox: Sandbox, make_client: MakeClient, kind: type[Exception]
+) -> None:
+    def limit(_number: int, _frame: FrameType | None) -> None:
+        raise kind("out of time")
+
+    client = make_client()
+    client.models()
+    sandbox.order(Fault.slow(30))
+    before = signal.signal(signal.SIGALRM, limit)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(kind, match="out of time") as caught:
+            client.create(
+                name="nightly", endpoint="e", input_bos_uri="bos:/b/in", output_bos_uri="bos:/b/out"
+            )
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not isinstance(caught.value, QfTasksError)
+    assert_clean(*seen_of(caught.value))
+
+
 def test_call_interrupted_by_a_signal_shows_no_secret(sandbox: Sandbox, make_client: MakeClient) -> None:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

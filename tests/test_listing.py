@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from qf_tasks import BadResponseError, InvalidRequestError, Task, TaskClient
+from qf_tasks import BadResponseError, InvalidArgumentError, InvalidRequestError, Task, TaskClient
 from qf_tasks.sandbox import Choices, Fault, Sandbox
 
 from .conftest import MakeClient
@@ -221,6 +222,21 @@ def test_list_with_truncated_empty_page_raises(sandbox: Sandbox, client: TaskCli
     with pytest.raises(BadResponseError, match="does not advance"):
         ids(client.list())
     assert len(sandbox.requests) == 1
+
+
+def test_list_of_ever_more_empty_pages_raises(sandbox: Sandbox, client: TaskClient) -> None:
+    for number in range(150):
+        page = {"taskList": [], "pageInfo": {"isTruncated": True, "nextMarker": f"infer-{number}"}}
+        sandbox.order(Fault.body(json.dumps({"requestId": "7", "result": page}).encode()))
+    with pytest.raises(BadResponseError, match="does not advance"):
+        list(client.list())
+    assert len(sandbox.requests) <= 110
+
+
+def test_list_of_no_state_at_all_is_refused(sandbox: Sandbox, client: TaskClient) -> None:
+    with pytest.raises(InvalidArgumentError, match="run_status"):
+        client.list(run_status=[])
+    assert sandbox.requests == []
 
 
 def test_list_asks_for_states_as_a_list(sandbox: Sandbox, client: TaskClient) -> None:

@@ -183,6 +183,8 @@ _ODD: list[tuple[str, object, str]] = [
     ("name", 7, "name"),
     ("creator", {"id": 1}, "creator"),
     ("createTime", "yesterday", "create_time"),
+    ("createTime", "0001-01-01T00:00:00Z", "create_time"),
+    ("finishTime", "9999-12-31T23:59:59-12:00", "finish_time"),
     ("createTime", "2026-01-02T03:04:05", "create_time"),
     ("createTime", 1767322800, "create_time"),
     ("finishTime", "", "finish_time"),

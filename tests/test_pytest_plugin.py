@@ -49,6 +49,27 @@ def test_fixtures_used_serve_a_clean_sandbox_to_each_test(pytester: pytest.Pytes
     run(pytester, _WORKS).assert_outcomes(passed=3)
 
 
+def test_settings_of_the_developer_reach_no_test(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = pytester.makefile(".toml", broken="profiles =")
+    home_file = pytester.path / ".config" / "qf_tasks" / "config.toml"
+    home_file.parent.mkdir(parents=True)
+    home_file.write_text("no_setting = 1")
+    pytester.makefile("", **{".env": "QF_TASKS_MAX_RETRIES=many"})
+    for name, value in {
+        "HOME": str(pytester.path),
+        "QF_TASKS_CONFIG": str(broken),
+        "QF_TASKS_PROFILE": "nobody",
+        "QF_TASKS_RETRY_BUDGET": "much",
+        "QIANFAN_DOT_ENV_CONFIG_FILE": "missing",
+        "QIANFAN_PROXY": "ftp://proxy.invalid",
+        "HTTPS_PROXY": "socks5://proxy.invalid",
+    }.items():
+        monkeypatch.setenv(name, value)
+    run(pytester, _WORKS).assert_outcomes(passed=3)
+
+
 def test_refused_signature_unexpected_fails_the_test_with_what_was_seen(pytester: pytest.Pytester) -> None:
     result = run(pytester, _REFUSED)
     result.assert_outcomes(passed=2, errors=1)

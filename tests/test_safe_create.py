@@ -165,13 +165,50 @@ def test_create_by_two_threads_at_once_makes_two_tasks(
     assert times_sent(sandbox, CREATE) == 2
 
 
-def test_create_search_is_bounded(sandbox: Sandbox, client: TaskClient) -> None:
+def test_create_search_is_bounded(
+    sandbox: Sandbox, client: TaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qf_tasks._creating._MOST_PAGES", 3)
     sandbox.add_tasks(1000)  # all of this moment
     sandbox.order(Fault.cut_before(), action=CREATE)
-    with pytest.raises(OutcomeUnknownError):
+    with pytest.raises(OutcomeUnknownError, match="too many tasks"):
         client.create(**TASK)
-    assert times_sent(sandbox, LIST) == 4 * 5
+    assert times_sent(sandbox, LIST) == 3
     assert times_sent(sandbox, GET) == 0  # the list itself tells that none of them is it
+
+
+def test_create_adopting_finds_the_task_below_many_newer_ones(
+    sandbox: Sandbox, make_client: MakeClient
+) -> None:
+    made = make_client().create(**TASK)
+    sandbox.advance(60)
+    sandbox.add_tasks(600)
+    found = make_client().create(**TASK, adopt_within=timedelta(hours=24))
+    assert (found.task_id, found.adopted) == (made.task_id, True)
+
+
+def test_create_adopting_where_the_order_is_not_by_time_looks_on(
+    sandbox: Sandbox, make_client: MakeClient
+) -> None:
+    made = make_client().create(**TASK)
+    sandbox.add_tasks(150, fields={"createTime": "later"})
+    assert make_client().create(**TASK, adopt_within=timedelta(hours=24)).task_id == made.task_id
+
+
+def test_create_in_a_forked_child_does_not_wait_for_its_parent(
+    client: TaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"name": "nightly", "inputBosUri": "bos:/b/in/", "outputBosUri": "bos:/b/out/"}
+    held = client._claims.turn(body)
+    with held:
+        monkeypatch.setattr("os.getpid", lambda: -1)
+        assert client._claims.turn(body).acquire(blocking=False)
+
+
+def test_create_of_a_version_that_models_lists_takes_its_id(sandbox: Sandbox, client: TaskClient) -> None:
+    version = client.models().common[0].versions[0]
+    client.create(**{**TASK, "endpoint": None, "model_id": version})
+    assert sandbox.requests[-1].params["modelId"] == version.model_version_id
 
 
 def test_create_search_goes_by_the_clock_of_the_service(sandbox: Sandbox, client: TaskClient) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import logging
-import ssl
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import qianfan
-import trustme
 
 from qf_tasks import (
     ConfigurationError,
@@ -31,26 +28,6 @@ _DEAD_PROXY = "http://127.0.0.1:9"  # the port of "discard", where nobody listen
 def config_of_the_sdk() -> None:
     """Let the SDK read its variables, which it does once, before a test here sets some."""
     qianfan.get_config()
-
-
-@pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def tls_sandbox(authority: trustme.CA) -> Iterator[Sandbox]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with Sandbox(ssl_context=context) as running:
-        yield running
-
-
-@pytest.fixture
-def ca_bundle(authority: trustme.CA, tmp_path: Path) -> Path:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return path
 
 
 def keys_of(sandbox: Sandbox) -> dict[str, Any]:

@@ -161,6 +161,24 @@ def test_delete_many_after_a_429_holds_all_workers_back(
     assert "30.0 s" in caplog.text
 
 
+def test_delete_many_sent_away_for_longer_than_it_may_wait_tries_no_more(
+    make_client: MakeClient, sandbox: Sandbox
+) -> None:
+    task_ids = sandbox.add_tasks(50)
+    sandbox.order(Fault.status(429, retry_after=3600), times=None)
+    report = make_client().delete_many(task_ids, max_workers=4)
+    assert report.counts["failed"] + report.counts["not_tried"] == 50
+    assert len(sandbox.requests) <= 8
+
+
+def test_delete_many_of_a_plan_is_refused(client: TaskClient, sandbox: Sandbox) -> None:
+    sandbox.add_tasks(2)
+    plan = client.plan_purge(run_status="Done")
+    with pytest.raises(InvalidArgumentError, match="purge"):
+        client.delete_many(plan)
+    assert len(sandbox.tasks) == 2
+
+
 @pytest.mark.parametrize("missing_ok", [False, True])
 def test_delete_many_of_ids_that_are_all_missing_warns_of_the_account(
     client: TaskClient, caplog: pytest.LogCaptureFixture, missing_ok: bool

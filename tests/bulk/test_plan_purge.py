@@ -32,7 +32,7 @@ class Listing:
     def __init__(self, tasks: Iterator[Task]) -> None:
         self._tasks = tasks
 
-    def pages(self, *, run_status: Sequence[str]) -> Iterator[TaskPage]:
+    def pages(self, *, run_status: Sequence[str] | None) -> Iterator[TaskPage]:
         del run_status
         for task in self._tasks:
             yield TaskPage((task,), None, is_truncated=True)
@@ -171,7 +171,7 @@ def test_plan_purge_of_more_than_max_tasks_is_refused_with_the_number(
         {"name": "*"},
         {"name": "?*?"},
         {"keep_newest": 5},
-        {"run_status": []},
+        {"older_than": 0},
         {"stop_first": True, "name": "**"},
     ],
 )
