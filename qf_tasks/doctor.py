@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from qf_tasks import _answers
 from qf_tasks.client import TaskClient
-from qf_tasks.errors import QfTasksError
+from qf_tasks.errors import ConfigurationError, QfTasksError, ServiceUnreachableError
 from qf_tasks.models import Model
 from qf_tasks.settings import Account, Keywords, Settings, SourceReport, inspect_sources, is_loopback
 
@@ -28,6 +28,7 @@ _CLOCK_WARNING = 60.0  # seconds
 _SIGNATURE_LIFE = 300.0  # a machine that is further behind signs what has expired already
 _SKEW_LIMIT = 1800.0  # documented for another product only (Amaz0pqhn)
 _STAGES = ("name", "connection", "tls", "answer")
+_UNREACHABLE = ServiceUnreachableError.__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Check(Model):
 
     Attributes:
         name: `settings`, `name` (DNS), `connection`, `tls`, `answer`, `clock` or `read`.
-        error: the class of the `QfTasksError` that it ended with, where it did.
+        error: the class of the `QfTasksError` that calls end with for this reason, where one is known.
     """
 
     name: str
@@ -90,7 +91,10 @@ class _Seen(NamedTuple):
 
 def _look(settings: Settings) -> _Seen:
     """Make one unsigned request, and tell how far it came."""
-    connection = _connection(settings)
+    try:
+        connection = _connection(settings)
+    except OSError as error:  # over the certificates, before anything was tried
+        return _Seen(_unread_bundle(settings, error))
     way = f"{connection.host}:{connection.port}"
     stage = "connection"
     try:
@@ -121,7 +125,7 @@ def _connection(settings: Settings) -> HTTPConnection:
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext:
-    bundle = settings.ca_bundle
+    bundle = settings.ca_bundle if settings.verify_tls else None
     is_directory = bundle is not None and bundle.is_dir()
     context = ssl.create_default_context(
         cafile=None if is_directory else bundle, capath=bundle if is_directory else None
@@ -168,9 +172,15 @@ def _stages(
     at = _STAGES.index(failed)
     return [
         *(_passed(stage, settings, way) for stage in _STAGES[:at]),
-        Check(failed, "failed", f"{way}: {type(error).__name__}, {error}", _HINTS[failed]),
+        Check(failed, "failed", f"{way}: {type(error).__name__}, {error}", _HINTS[failed], _UNREACHABLE),
         *(Check(stage, "skipped", "not reached") for stage in _STAGES[at + 1 :]),
     ]
+
+
+def _unread_bundle(settings: Settings, error: OSError) -> list[Check]:
+    message = f"{settings.ca_bundle}: {type(error).__name__}, {error}"
+    failed = Check("tls", "failed", message, _HINTS["tls"], ConfigurationError.__name__)
+    return [failed if stage == "tls" else Check(stage, "skipped", "not reached") for stage in _STAGES]
 
 
 def _passed(stage: str, settings: Settings, way: str) -> Check:

@@ -6,6 +6,7 @@ before a fixture is used.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from qf_tasks.sandbox import Sandbox
 
 _MARK = "qianfan_refusals"
+_OWN_VARIABLES = ("QIANFAN_", "QF_TASKS_")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,17 +38,25 @@ def qianfan_sandbox_server() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def qianfan_sandbox(
-    qianfan_sandbox_server: Sandbox, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    qianfan_sandbox_server: Sandbox,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Sandbox]:
     """Return a clean sandbox; the environment points to it, so that `TaskClient()` finds it.
 
+    No settings file, `.env` or variable of the developer's own (`QIANFAN_…`, `QF_TASKS_…`) reaches in.
     An unknown path or action, or a refused signature, fails the test with what was seen, unless the test is
     marked with `qianfan_refusals`.
     """
     sandbox = qianfan_sandbox_server
     sandbox.reset()
-    monkeypatch.delenv("QF_TASKS_PROFILE", raising=False)
-    for name, value in sandbox.env().items():
+    for name in [name for name in os.environ if name.startswith(_OWN_VARIABLES)]:
+        monkeypatch.delenv(name)
+    nothing = tmp_path_factory.getbasetemp() / "qianfan_settings_of_nobody"
+    nothing.touch()
+    files = dict.fromkeys(("QF_TASKS_CONFIG", "QIANFAN_DOT_ENV_CONFIG_FILE"), str(nothing))
+    for name, value in {**files, **sandbox.env()}.items():
         monkeypatch.setenv(name, value)
     yield sandbox
     if sandbox.unexpected and not request.node.get_closest_marker(_MARK):

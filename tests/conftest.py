@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from qf_tasks import TaskClient
 from qf_tasks.sandbox import Sandbox
 
+from . import wire
 from .sandbox_time import SandboxTime, client_of
 
 MakeClient = Callable[..., TaskClient]
@@ -62,6 +63,23 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Return a running sandbox, with other choices where a test's parameters say so."""
     with Sandbox(choices=getattr(request, "param", None)) as running:
         yield running
+
+
+@pytest.fixture
+def _vouched_sandbox(tmp_path: Path) -> Iterator[tuple[Sandbox, Path]]:
+    with wire.tls_sandbox(tmp_path, wire.LOOPBACK) as sandbox_and_bundle:
+        yield sandbox_and_bundle
+
+
+@pytest.fixture
+def tls_sandbox(_vouched_sandbox: tuple[Sandbox, Path]) -> Sandbox:
+    """Return a running sandbox with a certificate that `ca_bundle` vouches for, and nothing else."""
+    return _vouched_sandbox[0]
+
+
+@pytest.fixture
+def ca_bundle(_vouched_sandbox: tuple[Sandbox, Path]) -> Path:
+    return _vouched_sandbox[1]
 
 
 @pytest.fixture

@@ -65,6 +65,14 @@ def exists(path: Path) -> bool:
         return False
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file at the path; what may not be looked at counts as absent."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def is_open_to_others(path: Path) -> bool:
     """Whether others than its owner may use a file; on POSIX alone is that told by its mode."""
     return os.name == "posix" and bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
@@ -74,11 +82,11 @@ def read_variables(path: Path, model: type[BaseSettings]) -> dict[str, Any]:
     """Return the variables of a `.env`; of what is no field of the model, whatever its reader leaves in.
 
     Raises:
-        UnreadableFileError: it is no regular file, may not be read, or is no UTF-8.
+        UnreadableFileError: it may not be read, or is no UTF-8.
     """
     from pydantic_settings import DotEnvSettingsSource
 
-    with _told_plainly(path, ".env"):
+    with _told_plainly(".env"):
         return DotEnvSettingsSource(
             model, env_file=path, env_file_encoding="utf-8-sig", case_sensitive=True
         )()
@@ -88,12 +96,12 @@ def read_table(path: Path, model: type[BaseSettings]) -> dict[str, Any]:
     """Return what a settings file holds, read as its suffix says; as TOML where it says nothing.
 
     Raises:
-        UnreadableFileError: it is no regular file, may not be read, or breaks the rules of its format.
+        UnreadableFileError: it may not be read, or breaks the rules of its format.
     """
     from pydantic_settings import JsonConfigSettingsSource, TomlConfigSettingsSource
 
     file_format = _FORMATS.get(path.suffix.lower(), "TOML")
-    with _told_plainly(path, file_format):
+    with _told_plainly(file_format):
         if file_format == "JSON":
             return JsonConfigSettingsSource(model, json_file=path, json_file_encoding="utf-8-sig").json_data
         if file_format == "YAML":
@@ -112,13 +120,8 @@ def _read_yaml(path: Path, model: type[BaseSettings]) -> dict[str, Any]:
 
 
 @contextmanager
-def _told_plainly(path: Path, file_format: str) -> Iterator[None]:
-    """Turn what the readers raise into why, with line and column where they tell them.
-
-    They take a path that is no file for an empty one, so that is looked at first.
-    """
-    if not path.is_file():
-        raise UnreadableFileError("is no file")
+def _told_plainly(file_format: str) -> Iterator[None]:
+    """Turn what the readers raise into why, with line and column where they tell them."""
     try:
         yield
     except OSError as error:

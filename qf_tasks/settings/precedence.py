@@ -24,7 +24,7 @@ KEY_HINT = (
     "请使用“安全认证”页面中的一对 Access Key 与 Secret Key，并放在同一处配置。"
 )
 
-_log = logging.getLogger("qf_tasks")
+_logger = logging.getLogger("qf_tasks")
 _noted: set[str] = set()
 
 
@@ -147,12 +147,30 @@ def _half_a_pair(source: Source) -> str:
 
 
 def announce(sources: Sequence[Source]) -> None:
-    """Write what a person should know: which pair won where there are several; notes once in a process."""
+    """Write what a person should know: which pair won where there are several; notes once in a process.
+
+    And where keys of the call go to the host of a profile that the call did not name.
+    """
     for note in (source.note for source in sources if source.note):
         if note not in _noted:
             _noted.add(note)
-            _log.warning("%s", note)
+            _logger.warning("%s", note)
     winner, *others = (source for source in sources if len(source.pair) == len(PAIR))
     shadowed = [source.title for source in others if source.pair != winner.pair]
     if shadowed:
-        _log.warning("keys are taken from %s; passed over: %s", winner.title, ", ".join(shadowed))
+        _logger.warning("keys are taken from %s; passed over: %s", winner.title, ", ".join(shadowed))
+    host = _profile_of_base_url(sources)
+    if host and winner.named and host.pair != winner.pair:
+        _logger.warning(
+            "keys are taken from %s, but base_url from %s, which %s chooses",
+            winner.title,
+            host.title,
+            host.profile_variable,
+        )
+
+
+def _profile_of_base_url(sources: Sequence[Source]) -> Source | None:
+    """Return the source with the profile that a variable chose, where it has the `base_url` in effect."""
+    base_url = pick(sources).get("base_url")
+    by_variable = (source for source in sources if source.profile_variable)
+    return next((it for it in by_variable if base_url and base_url.origin == it.title), None)

@@ -20,10 +20,10 @@ _PLACEHOLDER = re.compile(
 )
 # A quote belongs to no key: it is left over where a file of variables is read without a shell.
 _STRAY = re.compile(r"[^!-~]|[\"'`]")
-_HOST = re.compile(r"[0-9a-z._-]+")
-_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_LABEL = "[0-9a-z_-]{1,63}"
+_HOST = re.compile(rf"(?=.{{1,253}}\.?$){_LABEL}(\.{_LABEL})*\.?")  # what a resolver takes
 _URL_RULE = "should be https://host[:port]; http is for loopback only"
-_PROXY_RULE = "should be a proxy's URL: scheme://[user:password@]host[:port]"
+_PROXY_RULE = "should be an http:// or https:// URL, [user:password@]host[:port]; SOCKS is not supported"
 
 
 def trimmed(text: str) -> str:
@@ -61,7 +61,8 @@ def _split(url: str, rule: str) -> tuple[SplitResult, str]:
         bracketed = f"[{ip_address(host)}]" if ":" in host else host
     except ValueError:
         raise ValueError(rule) from None  # the original text may hold the value
-    if not _HOST.fullmatch(host) and bracketed == host:
+    has_zone = "%" in host  # of an IPv6 address; requests takes none
+    if has_zone or (bracketed == host and not _HOST.fullmatch(host)):
         raise ValueError(rule)
     return parts, bracketed if port is None else f"{bracketed}:{port}"
 
@@ -97,7 +98,7 @@ def proxy(text: str) -> str:
     """Return the URL of a proxy; without a scheme it is taken as http, as every other client does."""
     text = trimmed(text)
     url = text if "://" in text else f"http://{text}"
-    if _split(url, _PROXY_RULE)[0].scheme not in _PROXY_SCHEMES:
+    if _split(url, _PROXY_RULE)[0].scheme not in ("http", "https"):
         raise ValueError(_PROXY_RULE)
     return url
 

@@ -113,7 +113,8 @@ class Settings(BaseModel):
         max_retries: how often a request may be repeated after the first attempt; 3.
         max_retry_wait: the longest pause before a repeat, in seconds; 60.
         retry_budget: seconds over all attempts of one call; 300.
-        proxy: URL of a proxy, which may hold a password; none. Loopback never goes through one.
+        proxy: http or https URL of a proxy, which may hold a password; none. Loopback never goes through
+            one. SOCKS is refused, in `HTTPS_PROXY` too: without it, calls would go a way that is not meant.
         verify_tls: whether the certificate of the service is checked; true.
         ca_bundle: file or directory of certificates to check it with; the system's.
 
@@ -150,6 +151,10 @@ class Settings(BaseModel):
     @classmethod
     def load(cls, **keywords: Unpack[Keywords]) -> Settings:
         """Return the settings in effect here and now; each source is read once, by this call.
+
+        Where `QF_TASKS_PROFILE` chooses a profile but the call named other keys, the rest of the profile
+        still counts, its `base_url` above all: a profile for tests keeps calls away from the service itself.
+        A warning in the log then says whose keys go to whose host.
 
         Args:
             **keywords: those of `TaskClient`. `access_key`, `secret_key`, `base_url`, `request_timeout`

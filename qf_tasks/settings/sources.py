@@ -7,6 +7,7 @@ written into it instead of raised, so that no value stands in the frames of an e
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -241,7 +242,7 @@ def _add_layer(source: Source, layer: Mapping[Any, object], origin: str) -> None
     """Lay keys over those that the source has; a pair goes together, so half a one covers both."""
     unknown = next((name for name in layer if name not in VARIABLES), None)
     if unknown is not None:
-        source.problem = f"{origin}: unknown key {unknown!r}{did_you_mean(unknown, VARIABLES)}"
+        source.problem = f"{origin}: {_unknown(unknown)}"
         return
     given = _given(layer)
     bundle = given.get("ca_bundle")
@@ -253,9 +254,19 @@ def _add_layer(source: Source, layer: Mapping[Any, object], origin: str) -> None
     _note_open_secret(source)
 
 
+def _unknown(name: object) -> str:
+    """Say which key is unknown; what is no name may be a whole line of the file, with a secret in it."""
+    if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,40}", name):
+        return f"unknown key {name!r}{did_you_mean(name, VARIABLES)}"
+    return "there is a key that is no name"
+
+
 def _read(source: Source, read: Callable[[Path, type[BaseSettings]], dict[str, Any]]) -> dict[str, Any]:
-    """Return what the file of a source holds; nothing where it cannot be read, and why is in the source."""
-    if source.path is None or not files.exists(source.path):
+    """Return what the file of a source holds; nothing where it cannot be read, and why is in the source.
+
+    A directory of that name counts as absent: `.env` is one of a virtual environment, too.
+    """
+    if source.path is None or not files.is_file(source.path):
         source.state = "absent"
         return {}
     try:
@@ -268,7 +279,9 @@ def _read(source: Source, read: Callable[[Path, type[BaseSettings]], dict[str, A
 def _required(source: Source, by: str) -> Source:
     """Say that a file which was named is not there."""
     if source.state == "absent":
-        source.problem = f"{source.path}, named by {by}, does not exist"
+        is_there = source.path and files.exists(source.path)
+        what = "is no file" if is_there else "does not exist"
+        source.problem = f"{source.path}, named by {by}, {what}"
     return source
 
 

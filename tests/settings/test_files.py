@@ -120,7 +120,7 @@ def test_load_with_variable_naming_missing_file_names_it(
 
 @pytest.mark.parametrize("argument", ["config_file", "env_file"])
 def test_load_with_directory_named_raises(argument: str, project: Path) -> None:
-    with pytest.raises(ConfigurationError, match=f"{project} is no file"):
+    with pytest.raises(ConfigurationError, match=f"{project}, named by {argument}, is no file"):
         load(**{argument: project})
 
 
@@ -136,6 +136,7 @@ def test_load_with_directories_that_may_not_be_looked_at_takes_them_for_empty(
         raise PermissionError(path)
 
     monkeypatch.setattr(Path, "exists", forbidden)
+    monkeypatch.setattr(Path, "is_file", forbidden)
     assert load().access_key == "access-key-keyword"
 
 

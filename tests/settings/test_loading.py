@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from qf_tasks import TaskClient
 from qf_tasks.errors import ConfigurationError, InvalidArgumentError
 from qf_tasks.settings import Settings, SourceReport, inspect_sources
 from tests.settings.conftest import AK, SK, SetPair, Write, pair, pair_dotenv, pair_toml
@@ -45,6 +46,11 @@ def test_load_with_bad_keyword_names_it_and_the_rule(keyword: str, value: object
 def test_load_with_secret_str_and_timedelta_takes_them() -> None:
     settings = Settings.load(access_key=AK, secret_key=SecretStr(SK), request_timeout=timedelta(seconds=5))
     assert (settings.secret_key.get_secret_value(), settings.request_timeout) == (SK, 5)
+
+
+def test_client_with_secret_str_takes_it() -> None:
+    with TaskClient(access_key=AK, secret_key=SecretStr(SK)) as client:
+        assert client.account == Settings(access_key=AK, secret_key=SK).account
 
 
 def test_load_with_placeholder_in_environment_names_variable(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,6 +129,43 @@ def test_load_with_profile_variable_beside_same_pair_takes_it(
 def test_load_with_keywords_beside_profile_variable_takes_keywords(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QF_TASKS_PROFILE", "prod")
     assert Settings.load(**pair("keyword")).access_key == "access-key-keyword"
+
+
+def test_load_with_keywords_beside_host_of_profile_variable_takes_it_and_says_so(
+    path: str, write: Write, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write("config/qf_tasks.toml", '[profiles.test]\nbase_url = "https://test.example"')
+    monkeypatch.setenv("QF_TASKS_PROFILE", "test")
+    assert Settings.load(**pair("keyword")).base_url == "https://test.example"
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        f"keys are taken from the keyword arguments, but base_url from {path} [profiles.test], "
+        "which QF_TASKS_PROFILE chooses"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "keyword"),
+    [
+        (f'{pair_toml("keyword")}[profiles.test]\nbase_url = "https://test.example"', {}),
+        ('[profiles.test]\nbase_url = "https://test.example"', {"base_url": "https://other.example"}),
+        ('[profiles.test]\nbase_url = "https://test.example"', {"profile": "test"}),
+        ('base_url = "https://top.example"\n[profiles.test]\nmax_retries = 4', {}),
+    ],
+    ids=["same keys", "host named", "profile named", "host at the top"],
+)
+def test_load_with_keywords_beside_host_that_was_meant_logs_nothing(
+    text: str,
+    keyword: dict[str, Any],
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write("config/qf_tasks.toml", text)
+    monkeypatch.setenv("QF_TASKS_PROFILE", "test")
+    Settings.load(**pair("keyword"), **keyword)
+    assert not caplog.records
 
 
 def test_load_with_file_in_call_passes_profile_variable_over_and_says_so(

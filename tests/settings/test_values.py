@@ -56,6 +56,8 @@ def test_make_with_keys_alone_has_defaults_and_reads_no_source(
         ("http://127.1.2.3", "http://127.1.2.3"),
         ("http://localhost:1/", "http://localhost:1"),
         ("http://[::1]:1", "http://[::1]:1"),
+        (f"https://{'a' * 63}.example.", f"https://{'a' * 63}.example."),
+        (f"https://{'a.' * 126}a", f"https://{'a.' * 126}a"),
     ],
 )
 def test_make_with_base_url_keeps_scheme_and_host(given: str, kept: str) -> None:
@@ -76,6 +78,11 @@ def test_make_with_base_url_keeps_scheme_and_host(given: str, kept: str) -> None
         "https://h:port",
         "https://h:99999",
         "https://[::1",
+        "https://[fe80::1%eth0]",
+        "https://h..example",
+        "https://.h",
+        f"https://{'a' * 64}.example",
+        f"https://{'a.' * 127}a",
         "https://",
         "https://a b",
         "https://a\nb",
@@ -163,6 +170,14 @@ def test_make_with_no_proxy_url_raises_without_it(proxy: str) -> None:
     with pytest.raises(ConfigurationError, match="proxy should be") as caught:
         make(proxy=proxy)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks4a", "socks5", "socks5h"])
+def test_make_with_socks_proxy_says_which_are_taken(scheme: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"proxy should be an http:// or https:// URL.*SOCKS is not supported"
+    ):
+        make(proxy=f"{scheme}://p:1080")
 
 
 @pytest.mark.parametrize("path", ["missing.pem", "x" * 5000, "~nobody-here/ca.pem"])

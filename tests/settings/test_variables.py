@@ -111,6 +111,16 @@ def test_load_with_unreadable_dotenv_found_passes_it_over_and_says_so(
     assert ".env is not valid .env in UTF-8" in caplog.text
 
 
+def test_load_below_directory_named_dotenv_takes_the_file_above(
+    project: Path, write: Write, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(".env", pair_dotenv("root"))
+    write("a/.env/pyvenv.cfg", "")
+    monkeypatch.chdir(project / "a")
+    assert Settings.load().access_key == "access-key-root"
+    assert not caplog.records
+
+
 def test_load_with_unreadable_dotenv_named_raises(project: Path) -> None:
     (project / "named.env").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigurationError, match=r"named\.env is not valid"):
@@ -144,6 +154,12 @@ def test_load_with_host_that_needs_no_proxy_takes_none(
     monkeypatch.setenv("HTTP_PROXY", PROXY)
     monkeypatch.setenv("NO_PROXY", no_proxy)
     assert Settings.load(**pair("keyword"), base_url=base_url).proxy is None
+
+
+def test_load_with_socks_proxy_of_machine_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://proxy.example:1080")
+    with pytest.raises(ConfigurationError, match=r"proxy .*http://.* \(environment variable HTTPS_PROXY\)"):
+        Settings.load(**pair("keyword"))
 
 
 def test_load_with_proxy_for_qianfan_takes_it_before_that_of_machine(monkeypatch: pytest.MonkeyPatch) -> None:
