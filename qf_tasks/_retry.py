@@ -29,7 +29,7 @@ from qf_tasks.settings import Settings
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-logger = logging.getLogger("qf_tasks")
+_logger = logging.getLogger("qf_tasks")
 
 READ_ACTIONS = frozenset(
     {"DescribeBatchInferenceTask", "DescribeBatchInferenceTasks", "DescribeBatchInferenceModel"}
@@ -145,7 +145,7 @@ class Retrier:
         error, pause = _error_of(state), state.upcoming_sleep
         if isinstance(error, RateLimitError):  # meant for the account, so for every thread of this client
             self._resume_at = max(self._resume_at, self._clock.now() + pause)
-        logger.warning(
+        _logger.warning(
             "%s failed (%s), attempt %d; again in %.1f s", action, error, state.attempt_number, pause
         )
 

@@ -24,7 +24,7 @@ from qf_tasks.models import Task
 from qf_tasks.reports import BulkOutcome, BulkReport, ErrorSummary, Outcome
 from qf_tasks.settings import Account, Settings
 
-logger = logging.getLogger("qf_tasks")
+_logger = logging.getLogger("qf_tasks")
 
 OnProgress = Callable[[BulkOutcome, int, int], None]
 Work = Callable[[str], BulkOutcome]
@@ -106,7 +106,7 @@ class Run:
             except TaskNotFoundError as gone:
                 outcome = BulkOutcome(task_id, "already_gone", request_id=gone.request_id)
             except QfTasksError as failure:
-                logger.warning("Task %s of an earlier run could not be looked up (%s)", task_id, failure)
+                _logger.warning("Task %s of an earlier run could not be looked up (%s)", task_id, failure)
                 return
             self._journal.settle(outcome)
 
@@ -171,7 +171,7 @@ class Run:
 
     def _warn_if_all_missing(self) -> None:
         if len(self._missing) == len(self._task_ids) > 1:
-            logger.warning(
+            _logger.warning(
                 "None of these %d tasks is there: are they of another account than %s?",
                 len(self._task_ids),
                 self._verbs.account,

@@ -42,7 +42,7 @@ ROUTE = "/v2/batchinference"
 _SIGNATURE_SECONDS = 300  # how long a signature is good for: the SDK's own default
 _POOL_SIZE = 64
 
-logger = logging.getLogger("qf_tasks")
+_logger = logging.getLogger("qf_tasks")
 
 
 class Transport:
@@ -70,7 +70,7 @@ class Transport:
             raise QfTasksError("This client is closed; make a new one", code="ClientClosed")
         task_id = params.get("taskId")
         answer = self._exchanged(action, dict(params), task_id if isinstance(task_id, str) else None)
-        logger.debug(
+        _logger.debug(
             "%s %s: HTTP %d in %.3f s, request id %s",
             action,
             task_id or "",
@@ -105,7 +105,7 @@ class Transport:
         if failure is not None and not isinstance(failure, QfTasksError):
             raise _bare(failure)
         if failure is not None and exchange.answer is None:
-            logger.debug("%s %s: no answer (%s)", action, task_id or "", failure)
+            _logger.debug("%s %s: no answer (%s)", action, task_id or "", failure)
             raise failure
         return exchange.answer or _answer_of_double(returned)
 

@@ -15,7 +15,7 @@ from qf_tasks.errors import QfTasksError, TaskFailedError, TaskNotFoundError, Wa
 from qf_tasks.models import Task, TaskPage
 from qf_tasks.run_status import ACTIVE
 
-logger = logging.getLogger("qf_tasks")
+_logger = logging.getLogger("qf_tasks")
 
 _GRACE = 10.0  # seconds after a create in which "not found" is not yet an answer
 _PATIENCE = 600.0  # seconds for which a wait that has begun outlasts a service out of reach
@@ -98,7 +98,7 @@ class Watch:
                 raise
             if self._clock.now() - self._reached_at > _PATIENCE:
                 raise
-            logger.warning("A look at %d tasks failed (%s); the wait goes on", len(pending), failure)
+            _logger.warning("A look at %d tasks failed (%s); the wait goes on", len(pending), failure)
             return {}
         self._reached_at = self._clock.now()
         for task in looked:
