@@ -1,0 +1,140 @@
+"""Whatever words are typed, the command ends with one of its exit codes, and without a traceback."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qf_tasks import TaskClient
+from qf_tasks.__main__ import main
+from qf_tasks._clock import Clock
+from qf_tasks.sandbox import Sandbox
+from tests.sandbox_time import SandboxTime
+
+from .verbs import TASKS
+
+pytestmark = pytest.mark.fuzz
+
+TypeWords = Callable[[list[str], str], tuple[int, str]]
+
+_CREATION = ["--name", "nightly", "--input-bos-uri", "bos:/b/i", "--output-bos-uri", "bos:/b/o"]
+# What each needs, then what it takes; `sandbox` is not among them, for it serves until Ctrl-C.
+_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
+    "create": (
+        [*_CREATION, "--endpoint", "e"],
+        [
+            "--name",
+            "--endpoint",
+            "--model-id",
+            "--param",
+            "--extra",
+            "--description",
+            "--data-format",
+            "--adopt-within",
+        ],
+    ),
+    "get": (["infer-1"], ["infer-1"]),
+    "list": ([], ["--run-status", "--name", "--older-than", "--limit", "--page-size"]),
+    "stop": (["infer-1"], ["--max-workers"]),
+    "delete": (
+        ["infer-1", "--stop-first"],
+        [
+            "--stop-timeout",
+            "--max-workers",
+            "--max-tasks",
+            "--journal",
+            "--dry-run",
+            "--yes",
+            "--missing-ok",
+            "-",
+        ],
+    ),
+    "wait": (["infer-1"], ["--timeout", "--poll-interval", "infer-2"]),
+    "purge": (
+        ["--run-status", "running", "--stop-first"],
+        [
+            "--yes",
+            "--dry-run",
+            "--out",
+            "--plan",
+            "--journal",
+            "--name",
+            "--older-than",
+            "--creator",
+            "--keep-newest",
+            "--max-tasks",
+        ],
+    ),
+    "models": ([], ["--json"]),
+    "doctor": ([], ["--profile", "--env-file"]),
+    "config": ([], ["--example", "--config"]),
+    "demo": ([], ["--ids"]),
+}
+_any_word = st.text(st.characters(exclude_characters="\0/"), max_size=9)
+_values = _any_word | st.sampled_from(
+    [
+        *(*TASKS, "Done", "running,done", "30d", "0", "1", "5m", "none", "-1", "nan", "1e999", "9" * 400),
+        *("bos:/bucket/in/", "bos://bucket/in", "temperature=0.2", 'k={"a":', "k=[[", "=", "n*", "nightly"),
+        *("plan.json", "journal.jsonl", "missing.toml", "ernie-x1-turbo-32k", "amv-1", "default"),
+    ]
+)
+_common = st.sampled_from([[], ["--json"], ["-q"], ["--yes"], ["-h"], ["--profile", "night"]])
+
+
+@st.composite
+def _nearly_right(draw: st.DrawFn) -> list[str]:
+    """Draw a command with what it needs, and what it takes with any values."""
+    command = draw(st.sampled_from([*_COMMANDS]))
+    needs, takes = _COMMANDS[command]
+    odd = draw(
+        st.lists(st.tuples(st.sampled_from(takes), _values) | st.tuples(st.sampled_from(takes)), max_size=3)
+    )
+    return [command, *needs, *(word for part in odd for word in part), *draw(_common)]
+
+
+_options = st.sampled_from(sorted({option for _, takes in _COMMANDS.values() for option in takes}))
+_any_words = st.lists(st.sampled_from([*_COMMANDS]) | _options | _values, max_size=9)
+
+
+@pytest.fixture
+def type_words(
+    sandbox: Sandbox,
+    sandbox_time: SandboxTime,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> TypeWords:
+    """Return what runs a command against tasks that run, and gives its exit code and what it told."""
+    for name, value in sandbox.env().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("QF_TASKS_MAX_RETRIES", "0")
+    monkeypatch.setattr(TaskClient, "_clock", Clock(sandbox_time.now, sandbox_time.sleep))
+
+    def type_words(words: list[str], answer: str) -> tuple[int, str]:
+        sandbox.reset()
+        for task_id in TASKS:
+            sandbox.add_task(task_id, run_status="Running", ends_after=60)
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+        return main(words), capsys.readouterr().err
+
+    return type_words
+
+
+@given(words=_nearly_right(), answer=st.sampled_from(["y\n", "n\n", "infer-2\n", ""]) | _any_word)
+def test_type_command_with_any_values_ends_with_an_exit_code(
+    type_words: TypeWords, words: list[str], answer: str
+) -> None:
+    code, told = type_words(words, answer)
+    assert 0 <= code <= 5
+    assert "Traceback" not in told
+
+
+@given(words=_any_words)
+def test_type_any_words_ends_with_an_exit_code(type_words: TypeWords, words: list[str]) -> None:
+    code, told = type_words(words, "")
+    assert 0 <= code <= 5
+    assert "Traceback" not in told

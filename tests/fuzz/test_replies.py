@@ -1,0 +1,224 @@
+"""Whatever comes back, every verb gives a value or an error that blames the answer."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qf_tasks import ConfigurationError, InvalidArgumentError, QfTasksError, TaskClient
+from qf_tasks.models import Model
+from qf_tasks.sandbox import Fault, Sandbox
+from tests.conftest import MakeClient
+
+from .conftest import LooseMouth
+from .values import Json, json_values
+from .verbs import VERBS
+
+pytestmark = pytest.mark.fuzz
+
+_MOST_REQUESTS = 400  # of all verbs together; a listing that does not end would go beyond
+
+_header_text = st.text(
+    st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=9
+)
+_header_values = _header_text | st.sampled_from(
+    [
+        *("0", "1", "-5", "nan", "1e9", "99999999999", "Wed, 21 Oct 2015 07:28:00 GMT"),
+        *(
+            "Fri, 31 Dec 9999 23:59:59 -2359",
+            "gzip",
+            "br, gzip",
+            "chunked",
+            "AccessDenied",
+            "InvalidAccessKeyId",
+        ),
+        *("http://[", "//", "\xff\xfe", "/elsewhere", "application/json; charset=klingon", "a=b; Path=/"),
+        *("NotFound, cause: Could not find credential.", "bce-auth-v1/key/time/300/host/signature"),
+    ]
+)
+_header_names = st.sampled_from(
+    [
+        *("Retry-After", "Date", "Location", "Content-Encoding", "Content-Type", "Set-Cookie", "Connection"),
+        *("x-bce-request-id", "X-Bce-Error-Code", "X-Bce-Error-Message", "Content-Language", "Link"),
+    ]
+)
+_headers = st.dictionaries(_header_names, _header_values, max_size=4)
+_statuses = st.sampled_from(
+    [
+        200,
+        201,
+        202,
+        204,
+        206,
+        301,
+        302,
+        304,
+        307,
+        308,
+        400,
+        401,
+        403,
+        404,
+        407,
+        409,
+        413,
+        429,
+        500,
+        503,
+        504,
+        599,
+    ]
+)
+_contents = (
+    st.binary(max_size=40)
+    | json_values.map(lambda value: json.dumps(value).encode())
+    | st.builds(
+        lambda value, size: json.dumps({"result": value}).encode()[:size], json_values, st.integers(0, 80)
+    )
+    | st.builds(
+        lambda value, coding: json.dumps(value).encode(coding),
+        json_values,
+        st.sampled_from(["utf-16", "utf-8-sig"]),
+    )
+)
+
+
+@pytest.fixture
+def client(make_client: MakeClient) -> TaskClient:
+    return make_client(max_retries=0, request_timeout=10)
+
+
+def _try_every_verb(client: TaskClient) -> None:
+    for name, verb in VERBS.items():
+        try:
+            value = verb(client)
+        except QfTasksError as error:
+            _check_error(error, name)
+        else:
+            _check_value(value)
+
+
+def _check_error(error: QfTasksError, name: str) -> None:
+    assert not isinstance(error, ConfigurationError | InvalidArgumentError), name
+    assert str(error).isprintable()
+    assert "bce-auth-v1/" not in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def _check_value(value: object) -> None:
+    found = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    for model in found:
+        assert isinstance(model, Model)
+        assert repr(model)
+        assert model.model_validate(model.model_dump(mode="json")) == model
+
+
+@given(answer=json_values)
+def test_try_verbs_with_any_json_gives_values_or_errors(
+    sandbox: Sandbox, client: TaskClient, answer: Json
+) -> None:
+    sandbox.reset()
+    sandbox.order(Fault.body(json.dumps(answer).encode()), times=None)
+    _try_every_verb(client)
+    assert len(sandbox.requests) < _MOST_REQUESTS
+
+
+@given(status=_statuses, headers=_headers, content=_contents)
+def test_try_verbs_with_any_status_headers_and_bytes_gives_values_or_errors(
+    sandbox: Sandbox, client: TaskClient, status: int, headers: dict[str, str], content: bytes
+) -> None:
+    sandbox.reset()
+    sandbox.order(Fault.body(content, status=status, headers=headers), times=None)
+    _try_every_verb(client)
+    assert len(sandbox.requests) < _MOST_REQUESTS
+
+
+@given(
+    odd=json_values, at=st.integers(0, 40), run_status=st.sampled_from(["Done", "Running", "Stopping", "Odd"])
+)
+def test_try_verbs_with_any_json_in_a_place_of_the_real_answer_gives_values_or_errors(
+    sandbox: Sandbox, client: TaskClient, odd: Json, at: int, run_status: str
+) -> None:
+    sandbox.reset()
+    for task_id in ("infer-1", "infer-2"):
+        sandbox.add_task(task_id, run_status=run_status, name="nightly")
+    sandbox.order(Fault.changed(lambda body: _replaced(body, at, odd)), times=None)
+    _try_every_verb(client)
+    assert len(sandbox.requests) < _MOST_REQUESTS
+    assert sandbox.errors == []
+
+
+_wire = st.lists(
+    st.sampled_from(
+        [
+            b"HTTP/1.1 200 OK\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n",
+            b"HTTP/1.1 302 Found\r\nLocation: \xff\xfe\r\n",
+            b"HTTP/1.1 301\r\nLocation: http://[\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            b"HTTP/1.1 999 \xe6\r\n",
+            b"HTTP/0.9 200\r\n",
+            b"HTTP/1.1 -1 Odd\r\n",
+            b"Content-Length: 5\r\n",
+            b"Content-Length: 5, 7\r\n",
+            b"Content-Length: -1\r\n",
+            b"Content-Length: 99999999999999999999\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"Content-Encoding: gzip\r\n",
+            b"Content-Type: text/html; charset=\xff\r\n",
+            b"Set-Cookie: \xff=\x00; expires=never\r\n",
+            b"no colon\r\n",
+            b": no name\r\n",
+            b"a: b\r\n" * 200,
+            b"\r\n",
+            b"\r\n\r\n",
+            b"ffffffffffffffff\r\n",
+            b"zz\r\n",
+            b"0\r\n\r\n",
+            b'{"result": true}',
+            b'{"code": "X", "message": "y"}',
+            b"x" * 70_000,
+        ]
+    )
+    | st.binary(max_size=9),
+    max_size=8,
+).map(b"".join)
+
+
+@given(said=_wire)
+def test_try_verbs_with_any_bytes_on_the_line_gives_values_or_errors(
+    loose_mouth: LooseMouth, make_client: MakeClient, said: bytes
+) -> None:
+    loose_mouth.says = said
+    with make_client(max_retries=0, request_timeout=10, base_url=loose_mouth.url) as client:
+        _try_every_verb(client)
+
+
+def _replaced(value: Any, at: int, odd: object) -> Any:
+    """Return a JSON value with another one in one of its places."""
+    value = copy.deepcopy(value)
+    inside = [*_places(value)]
+    if at >= len(inside):
+        return odd
+    place, key = inside[at]
+    place[key] = odd
+    return value
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each member of a JSON value, as what holds it and its key there."""
+    members: list[tuple[Any, Any]] = []
+    if isinstance(value, dict):
+        members = [*value.items()]
+    elif isinstance(value, list):
+        members = [*enumerate(value)]
+    for key, inner in members:
+        yield value, key
+        yield from _places(inner)

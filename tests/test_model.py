@@ -1,0 +1,266 @@
+"""Client and sandbox together, against a simple model of which tasks there must be, and in which state."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
+
+from qf_tasks import (
+    InvalidRequestError,
+    OutcomeUnknownError,
+    QuotaExceededError,
+    RunStatus,
+    TaskClient,
+    TaskNotFoundError,
+    TaskStateError,
+)
+from qf_tasks.sandbox import Fault, Sandbox
+from qf_tasks.sandbox.choices import Choices
+
+from .sandbox_time import SandboxTime, client_of
+
+pytestmark = pytest.mark.fuzz
+
+QUEUE, RUN, STOP = 10.5, 60.0, 5.5  # seconds; the clock goes by whole ones, so that no state ends just then
+QUOTA = 20
+ACTIVE = (RunStatus.QUEUING, RunStatus.RUNNING, RunStatus.STOPPING)
+
+FATES: dict[str, Fault | None] = {
+    "good": None,
+    "refused": Fault.status(429),
+    "not arrived": Fault.cut_before(),
+    "answer lost": Fault.cut_after(),
+}
+fates = st.sampled_from([*FATES])
+choices = st.builds(
+    Choices,
+    inclusive_marker=st.booleans(),
+    next_marker=st.booleans(),
+    stale_marker_refused=st.booleans(),
+    stop_final=st.sampled_from(["refused", "false"]),
+    not_found_status=st.sampled_from([404, 400]),
+)
+
+
+class Ticking(SandboxTime):
+    """A time whose pauses have no jitter: what happens depends on the rules alone."""
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(1.0 if seconds <= 1.0 else 20.0)
+
+
+@dataclass
+class Expected:
+    """What must be true of a task."""
+
+    name: str
+    created_at: float
+    stopped_at: float | None = None
+    put_into: str | None = None
+
+    def run_status(self, now: float) -> str:
+        if self.stopped_at is not None:
+            return "Stopping" if now < self.stopped_at + STOP else "Stopped"
+        if self.put_into:
+            return self.put_into
+        age = now - self.created_at
+        return "Queuing" if age < QUEUE else "Running" if age < QUEUE + RUN else "Done"
+
+
+class ClientAndSandbox(RuleBasedStateMachine):
+    """The rules, under any of the choices that the sandbox has."""
+
+    task_ids: Bundle[str] = Bundle("task_ids")
+    sandbox: Sandbox
+    client: TaskClient
+    expected: dict[str, Expected]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = ExitStack()
+
+    def teardown(self) -> None:
+        self.opened.close()
+
+    @property
+    def now(self) -> float:
+        return self.sandbox.now.timestamp()
+
+    def status(self, task_id: str, at: float | None = None) -> RunStatus | None:
+        """Return the state that a task must have, now or at a moment; None for one that must be gone."""
+        task = self.expected.get(task_id)
+        return None if task is None else RunStatus(task.run_status(at or self.now))
+
+    def is_full(self, at: float) -> bool:
+        return [self.status(task_id, at) in ACTIVE for task_id in self.expected].count(True) >= QUOTA
+
+    def order(self, action: str, fate: str) -> None:
+        if fault := FATES[fate]:
+            self.sandbox.order(fault, action=action)
+
+    def arrival(self, fate: str, *, is_allowed: bool = True) -> float:
+        """Return when the request arrives that counts: the first, or the one a tick later."""
+        is_first = fate == "good" or (fate == "answer lost" and is_allowed)
+        return self.now if is_first else self.now + 1.0
+
+    # Rules.
+
+    @initialize(target=task_ids, choices=choices, crowd=st.sampled_from([0, 0, QUOTA - 1]))
+    def begin(self, choices: Choices, crowd: int) -> MultipleResults[str]:
+        """Begin with tasks of other programs, and know an id that never was."""
+        sandbox = Sandbox(choices=choices, queue_seconds=QUEUE, run_seconds=RUN, stop_seconds=STOP)
+        self.sandbox = self.opened.enter_context(sandbox)
+        self.client = self.opened.enter_context(client_of(sandbox, Ticking(sandbox), max_retries=1))
+        made = sandbox.add_tasks(crowd, run_status="Running", name="crowd")
+        self.expected = {task_id: Expected("crowd", self.now, put_into="Running") for task_id in made}
+        return multiple("infer-never", *made)
+
+    @rule(target=task_ids, name=st.sampled_from(["one", "two"]), fate=fates)
+    def create(self, name: str, fate: str) -> MultipleResults[str]:
+        self.order("CreateBatchInferenceTask", fate)
+        created_at = self.arrival(fate)
+        is_full = self.is_full(created_at)
+        try:
+            created = self.client.create(
+                name=name, endpoint="ernie", input_bos_uri="bos:/b/in", output_bos_uri="bos:/b/out"
+            )
+        except OutcomeUnknownError as unknown:
+            candidates = unknown.candidates
+            assert candidates == ()
+            assert fate == "not arrived" or (fate == "answer lost" and is_full)
+            return multiple()
+        except QuotaExceededError:
+            assert is_full
+            return multiple()
+        assert not is_full
+        assert fate != "not arrived"
+        assert created.adopted == (fate == "answer lost")
+        assert created.task_id not in self.expected
+        self.expected[created.task_id] = Expected(name, created_at)
+        return multiple(created.task_id)
+
+    @rule(task_id=task_ids, fate=fates)
+    def get(self, task_id: str, fate: str) -> None:
+        self.order("DescribeBatchInferenceTask", fate)
+        try:
+            task = self.client.get(task_id)
+        except TaskNotFoundError:
+            assert self.status(task_id) is None
+        else:
+            assert task.run_status == self.status(task_id)
+            assert task.name == self.expected[task_id].name
+
+    @rule(fate=fates, page_size=st.integers(1, 4), run_status=st.sampled_from([None, "Running", "Stopped"]))
+    def list(self, fate: str, page_size: int, run_status: str | None) -> None:
+        self.order("DescribeBatchInferenceTasks", fate)
+        listed = [task.task_id for task in self.client.list(page_size=page_size, run_status=run_status)]
+        newest_first = reversed(self.expected)
+        assert listed == [it for it in newest_first if run_status in (None, self.status(it))]
+
+    @rule(task_id=task_ids, fate=fates)
+    def stop(self, task_id: str, fate: str) -> None:
+        self.order("StopBatchInferenceTask", fate)
+        state = self.status(task_id)
+        arrived_at = self.arrival(fate, is_allowed=state is not None and state.can_stop)
+        before = self.status(task_id, arrived_at)
+        try:
+            stopped = self.client.stop(task_id)
+        except TaskNotFoundError:
+            assert before is None
+        except InvalidRequestError:
+            assert before not in RunStatus.KNOWN
+        else:
+            assert before is not None
+            if before.can_stop:
+                self.expected[task_id].stopped_at = arrived_at
+            assert stopped.run_status == (RunStatus.STOPPING if before.can_stop else before)
+
+    @rule(task_id=task_ids, fate=fates, missing_ok=st.booleans())
+    def delete(self, task_id: str, fate: str, *, missing_ok: bool) -> None:
+        self.order("DeleteBatchInferenceTask", fate)
+        state = self.status(task_id)
+        is_gone_at_once = fate == "answer lost" and state is not None and state.can_delete
+        before = self.status(task_id, self.arrival(fate, is_allowed=is_gone_at_once))
+        try:
+            deleted = self.client.delete(task_id, missing_ok=missing_ok)
+        except TaskNotFoundError:
+            assert before is None
+            assert not missing_ok
+            assert fate in ("good", "refused")  # else an attempt before may have deleted it
+        except TaskStateError:
+            assert before in ACTIVE
+        except InvalidRequestError:
+            assert before not in RunStatus.KNOWN
+        else:
+            is_seen = before is not None and not is_gone_at_once
+            assert deleted.outcome == ("deleted" if is_seen else "already_gone")
+            assert before is None or self.expected.pop(task_id)
+
+    @rule(task_id=task_ids)
+    def stop_and_delete(self, task_id: str) -> None:
+        before = self.status(task_id)
+        try:
+            deleted = self.client.delete(task_id, stop_first=True)
+        except TaskNotFoundError:
+            assert before is None
+        except TaskStateError:
+            assert before not in RunStatus.KNOWN
+        else:
+            assert before is not None
+            assert deleted.outcome == "deleted"
+            assert deleted.stopped == (not before.is_final)
+            del self.expected[task_id]
+
+    @rule(page_size=st.integers(1, 4))
+    def delete_while_listing(self, page_size: int) -> None:
+        seen = []
+        try:
+            for task in self.client.list(page_size=page_size):
+                seen.append(task.task_id)
+                if task.run_status.can_delete:
+                    self.client.delete(task)
+        except InvalidRequestError as lost:
+            code = lost.code
+            assert code == "InvalidMarker"
+        else:
+            assert seen == [*reversed(self.expected)]
+        self.expected = {
+            it: task
+            for it, task in self.expected.items()
+            if it not in seen or not RunStatus(task.run_status(self.now)).can_delete
+        }
+
+    @rule(task_id=task_ids, run_status=st.sampled_from(["Failed", "Expired", "Done", "Pondering"]))
+    def end(self, task_id: str, run_status: str) -> None:
+        if task := self.expected.get(task_id):
+            self.sandbox.set_status(task_id, run_status)
+            task.put_into, task.stopped_at = run_status, None
+
+    @rule(seconds=st.sampled_from([3, 8, 70]))
+    def let_time_pass(self, seconds: int) -> None:
+        self.sandbox.advance(seconds)
+
+    @invariant()
+    def there_are_the_tasks_that_must_be(self) -> None:
+        states = {task_id: task["runStatus"] for task_id, task in self.sandbox.tasks.items()}
+        assert states == {task_id: self.status(task_id) for task_id in self.expected}
+
+    @invariant()
+    def the_sandbox_is_well(self) -> None:
+        assert self.sandbox.errors == []
+        assert self.sandbox.unexpected == []
+
+
+TestClientAndSandbox = ClientAndSandbox.TestCase

@@ -1,0 +1,141 @@
+"""What users write: mypy strict and pyright must find in it the types that are asserted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, assert_type
+
+from qf_tasks import (
+    BulkError,
+    BulkInterrupted,
+    BulkOutcome,
+    BulkReport,
+    CreatedTask,
+    DeleteResult,
+    OutcomeUnknownError,
+    PurgePlan,
+    QfTasksError,
+    Reply,
+    RunStatus,
+    Settings,
+    StopResult,
+    SupportedModels,
+    Task,
+    TaskClient,
+    TaskFailedError,
+    TaskNotFoundError,
+    TaskPage,
+    WaitTimeoutError,
+)
+from qf_tasks.sandbox import Sandbox
+
+
+def make_clients(settings: Settings) -> None:
+    with TaskClient() as client:
+        assert_type(client, TaskClient)
+        assert_type(client.account.access_key, str)
+    TaskClient(settings).close()
+    TaskClient(profile="night", request_timeout=timedelta(seconds=30), max_retries=5).close()
+    assert_type(Settings.load(config_file="qf_tasks.toml"), Settings)
+    assert_type(settings.origin("secret_key"), str)
+
+
+def delete_one(client: TaskClient, task: Task) -> str:
+    result = client.delete("infer-9ia3kc1wt9mp")
+    assert_type(result, DeleteResult)
+    assert_type(result.outcome, Literal["deleted", "already_gone"])
+    client.delete(task, stop_first=True, stop_timeout=timedelta(minutes=5), missing_ok=True)
+    try:
+        client.delete(task)
+    except TaskNotFoundError as gone:
+        assert_type(gone.status, int | None)
+        assert_type(gone.request_id, str | None)
+    except QfTasksError as error:
+        assert_type(error.hint, str | None)
+        assert_type(error.retryable, bool)
+    return result.task_id
+
+
+def look(client: TaskClient) -> list[str]:
+    task = client.get("infer-9ia3kc1wt9mp")
+    assert_type(task.run_status, RunStatus)
+    assert_type(task.run_status.can_delete, bool)
+    assert_type(task.create_time, datetime | None)
+    assert_type(task.progress, int | None)
+    assert_type(task.raw, dict[str, Any])
+    assert_type(client.list(), Iterator[Task])
+    for page in client.pages(run_status=RunStatus.DONE):
+        assert_type(page, TaskPage)
+        assert_type([it.task_id for it in page], list[str])
+    old = datetime.now(UTC) - timedelta(days=30)
+    found = client.list(run_status=["Done", RunStatus.FAILED], name="nightly-*", older_than=old, limit=10)
+    return [it.task_id for it in found]
+
+
+def create(client: TaskClient) -> CreatedTask | None:
+    models = client.models()
+    assert_type(models, SupportedModels)
+    version = models.common[0].versions[0].model_version_id
+    try:
+        return client.create(
+            name="nightly",
+            model_id=version,
+            input_bos_uri="bos:/bucket/in/",
+            output_bos_uri="bos:/bucket/out/",
+            inference_params={"temperature": 0.2},
+            adopt_within=timedelta(hours=1),
+        )
+    except OutcomeUnknownError as unknown:
+        assert_type(unknown.candidates, tuple[Task, ...])
+        return None
+
+
+def wait(client: TaskClient, created: CreatedTask) -> dict[str, Task]:
+    assert_type(client.stop(created), StopResult)
+    assert_type(client.wait(created, timeout=None, on_change=lambda task: print_line(task.name)), Task)
+    try:
+        return client.wait_all([created, "infer-2"], timeout=timedelta(hours=1))
+    except TaskFailedError as failure:
+        assert_type(failure.failed, dict[str, Task])
+        return failure.tasks
+    except WaitTimeoutError as late:
+        assert_type(late.pending, tuple[str, ...])
+        return late.done
+
+
+def delete_many(client: TaskClient) -> BulkReport:
+    plan = client.plan_purge(run_status="failed", older_than="30d", keep_newest=5)
+    assert_type(plan, PurgePlan)
+    assert_type(PurgePlan.model_validate(plan.model_dump(mode="json")), PurgePlan)
+    try:
+        report = client.purge(plan, journal="purge.jsonl", on_progress=tell)
+        report.raise_for_failures()
+    except BulkError as failed:
+        report = failed.report
+    except BulkInterrupted as cut:
+        report = cut.report
+    assert_type(report.remaining, tuple[str, ...])
+    return client.delete_many(report.remaining, max_workers=16)
+
+
+def tell(outcome: BulkOutcome, done: int, total: int) -> None:
+    assert_type(outcome.request_id, str | None)
+    print_line(f"{done}/{total} {outcome.task_id} {outcome.outcome}")
+
+
+def print_line(text: str | None) -> None:
+    """Stand for whatever a user does with a text."""
+
+
+def call(client: TaskClient) -> Any:
+    reply = client.call("DescribeBatchInferenceTask", {"taskId": "infer-1"})
+    assert_type(reply, Reply)
+    assert_type(reply.headers, dict[str, str])
+    return reply.result
+
+
+def test_nightly_run(qianfan_sandbox: Sandbox, qianfan_client: TaskClient) -> None:
+    task_id = qianfan_sandbox.add_task(run_status="Running", ends_after=60)
+    qianfan_sandbox.advance(60)
+    assert qianfan_client.wait(task_id).is_success
