@@ -10,20 +10,19 @@ from qf_tasks.cli._errors import exit_code_of_many
 from qf_tasks.cli._terminal import Terminal
 
 if TYPE_CHECKING:
-    from qf_tasks.reports import BulkReport
+    from qf_tasks.reports import BulkOutcome, BulkReport
 
 _COLUMNS = ("task_id", "outcome", "request_id", "error")
 _DONE = ("deleted", "already_gone", "stopped")
 _FINE = (*_DONE, "skipped")
 
+Work = Callable[[_progress.OnProgress], "BulkReport"]
 
-def run(
-    terminal: Terminal, doing: str, total: int, work: Callable[[_progress.OnProgress], BulkReport]
-) -> None:
+
+def run(terminal: Terminal, doing: str, total: int, max_workers: int, work: Work) -> None:
     """Do the work, print its report, and set the exit code."""
     try:
-        with _progress.bar(terminal, doing, total) as on_progress:
-            report = work(on_progress)
+        report = _followed(terminal, doing, total, max_workers, work)
     except BaseException as cut_off:
         if told := getattr(cut_off, "report", None):
             _show(terminal, told)
@@ -32,6 +31,21 @@ def run(
         failures = [it.error for it in report if it.error and it.outcome not in _FINE]
         terminal.exit_code = exit_code_of_many(failure.kind for failure in failures)
     _show(terminal, report)
+
+
+def _followed(terminal: Terminal, doing: str, total: int, max_workers: int, work: Work) -> BulkReport:
+    """Do the work with a bar, and let the terminal know how many tasks are in flight."""
+    with _progress.bar(terminal, doing, total) as draw:
+
+        def on_progress(outcome: BulkOutcome, done: int, total: int) -> None:
+            terminal.in_flight = min(max_workers, total - done)
+            draw(outcome, done, total)
+
+        terminal.in_flight = min(max_workers, total)
+        try:
+            return work(on_progress)
+        finally:
+            terminal.in_flight = 0
 
 
 def _show(terminal: Terminal, report: BulkReport) -> None:

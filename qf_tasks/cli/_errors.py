@@ -78,12 +78,12 @@ def exit_code_by_name(kind: str | None) -> int:
 
 
 @contextmanager
-def told_if_cut_off(terminal: Terminal, text: str) -> Iterator[None]:
-    """Tell what is not known when Ctrl-C comes while a request is under way."""
+def told_if_cut_off(text: str) -> Iterator[None]:
+    """Have it told what is not known, when Ctrl-C comes while a request is under way."""
     try:
         yield
-    except KeyboardInterrupt:
-        terminal.note(text)
+    except KeyboardInterrupt as cut_off:
+        cut_off.add_note(text)
         raise
 
 
@@ -105,8 +105,7 @@ def _told(terminal: Terminal, error: BaseException) -> bool:
         case BrokenPipeError():  # the reader has what it wants
             leave_closed_pipe(terminal.out)
         case KeyboardInterrupt():
-            terminal.exit_code = 128 + (terminal.signal or SIGINT)
-            terminal.note("Interrupted.")
+            _tell_interrupt(terminal, error)
         case QfTasksError():
             _tell(terminal, error, exit_code(type(error)), str(error), error.hint)
         case ImportError():  # of an extra; the text names it
@@ -134,6 +133,17 @@ def _tell(terminal: Terminal, error: Exception, code: int, text: str, hint: str 
         _lines(terminal, text, hint)
 
 
+def _tell_interrupt(terminal: Terminal, error: BaseException) -> None:
+    terminal.exit_code = 128 + (terminal.signal or SIGINT)
+    text, unknown = "Interrupted.", getattr(error, "__notes__", [])
+    if terminal.as_json:
+        facts = as_object(error, text, terminal.exit_code)
+        terminal.note_json({**facts, "hint": " ".join(unknown) or None})
+        return
+    for line in (*unknown, text):
+        terminal.note(line)
+
+
 def tell_usage(terminal: Terminal, text: str, hint: str) -> None:
     """Tell that the words of the command line cannot be read."""
     if terminal.as_json:
@@ -149,7 +159,7 @@ def _lines(terminal: Terminal, text: str, hint: str | None) -> None:
         terminal.note(f"Hint: {hint}")
 
 
-def as_object(error: Exception, text: str, code: int) -> dict[str, object]:
+def as_object(error: BaseException, text: str, code: int) -> dict[str, object]:
     """Return an error as one JSON object: its class, its facts, the tasks that it is about."""
     facts: dict[str, object] = {"error": type(error).__name__, "exit_code": code, "message": text}
     if isinstance(error, QfTasksError):

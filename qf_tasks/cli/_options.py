@@ -25,11 +25,21 @@ NamePattern = Annotated[
     str | None, typer.Option(metavar="PATTERN", help="Only where the whole name fits: 'nightly-*'.")
 ]
 OlderThan = Annotated[
-    str | None, typer.Option(metavar="AGE", help="Only if created and ended longer ago than this: 12h, 30d.")
+    str | None,
+    typer.Option(metavar="AGE", help="Only if created and ended longer ago: 12h, 30d; never without a unit."),
 ]
 MaxWorkers = Annotated[int, typer.Option(metavar="N", help="Requests at a time.")]
 Journal = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Keep each task there before it goes; a rerun goes on.")
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can be asked, as with --json.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the tasks; delete nothing.")]
+MOST_TASKS = 1000
+MaxTasks = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help=f"Refuse more tasks than this; {MOST_TASKS} if not given."),
 ]
 StopFirst = Annotated[bool, typer.Option("--stop-first", help="Stop a task that has not ended, and wait.")]
 StopTimeout = Annotated[str, typer.Option(metavar="TIME", help="How long to wait for that: 90, 5m; or none.")]
@@ -108,10 +118,18 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     ]
 
 
-def listed(entries: Iterable[str] | None) -> list[str] | None:
-    """Return the words of an option that may be repeated, or hold several between commas."""
-    words = [word for entry in entries or () for word in entry.split(",") if word.strip()]
-    return words or None
+def listed(entries: Iterable[str] | None, option: str) -> list[str] | None:
+    """Return the words of an option that may be repeated, or hold several between commas.
+
+    None given is None; an option that is there but names nothing, as with a variable that is not set, is no
+    leave to take all.
+    """
+    if entries is None:
+        return None
+    words = [word for entry in entries for word in entry.split(",") if word.strip()]
+    if not words:
+        raise typer.BadParameter("it names nothing; is a variable not set?", param_hint=option)
+    return words
 
 
 def pairs(entries: Iterable[str] | None, option: str) -> dict[str, Any] | None:
@@ -129,14 +147,14 @@ def _pair(entry: str, option: str) -> tuple[str, Any]:
         return key, value
 
 
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def seconds(text: str, option: str) -> float:
     """Return a length of time: seconds, or a number with a unit."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip().lower())
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", text.strip().lower())
     if not found:
-        raise typer.BadParameter(f"{text!r} is neither seconds nor 90s, 30m, 2h or 1d", param_hint=option)
+        raise typer.BadParameter(f"{text!r} is neither seconds nor 90s, 5m, 2h, 30d or 1w", param_hint=option)
     return float(found[1]) * _UNITS[found[2]]
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a run as Ctrl-C does, so that what was done is told; who insists is let go at once."""
+"""SIGTERM and SIGHUP end a run as Ctrl-C does, so that what was done is told."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from qf_tasks.cli._terminal import Terminal
 
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _AS_USUAL = (signal.SIG_DFL, signal.default_int_handler)
-_PATIENCE = 2  # signals that are waited for: by the work in flight, then by the report
+_PATIENCE = 2  # the first ends the work, the second the wait for what is in flight; then there is the report
 
 
 @contextmanager
 def as_interrupts(terminal: Terminal) -> Iterator[None]:
     """Turn the signals into a KeyboardInterrupt while this lasts; one that is ignored (nohup) stays so.
 
-    After the second, what is in flight is not waited for, not even by Python's own end; after the third,
-    nothing is.
+    After a second one the process ends with its report: Python would still wait for threads. A third ends it
+    at once, unless there is something in flight still.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -30,10 +30,11 @@ def as_interrupts(terminal: Terminal) -> Iterator[None]:
     def interrupt(number: int, _frame: FrameType | None) -> None:
         terminal.signal = number
         terminal.interrupts += 1
-        if terminal.interrupts > _PATIENCE:
+        if terminal.interrupts > _PATIENCE and not terminal.in_flight:
             os._exit(128 + number)
-        with suppress(OSError, RuntimeError):  # the terminal is gone, or was being written to just now
-            terminal.note_interrupt()
+        if terminal.in_flight and terminal.interrupts == 1:
+            with suppress(OSError, RuntimeError):  # the terminal is gone, or was being written to just now
+                terminal.note(f"Finishing {terminal.in_flight} in flight; Ctrl-C again leaves them unknown.")
         raise KeyboardInterrupt
 
     before = {number: signal.getsignal(number) for number in _ENDING}
@@ -42,8 +43,7 @@ def as_interrupts(terminal: Terminal) -> Iterator[None]:
         signal.signal(number, interrupt)
     try:
         yield
-        if terminal.interrupts == _PATIENCE:
-            terminal.flush()
+        if terminal.interrupts >= _PATIENCE:
             os._exit(terminal.exit_code)
     finally:
         for number in taken:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _GAP = 2
 _LEAST = 10  # cells to which a column of free text may shrink
-_SHRINKING = frozenset({"name", "description", "endpoint", "message", "note", "path", "fields"})
-_WRAPPED = frozenset({"message", "note", "path", "fields"})
+_SHRINKING = frozenset({"name", "description", "endpoint", "message", "path", "fields"})
+_WRAPPED = frozenset({"message", "path", "fields"})
 
 
 def text_of(value: object) -> str:
@@ -26,7 +26,7 @@ def text_of(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return value.astimezone().isoformat(sep=" ", timespec="minutes")
+        return _local(value).isoformat(sep=" ", timespec="minutes")
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple | list):
@@ -34,6 +34,14 @@ def text_of(value: object) -> str:
     if isinstance(value, dict):
         return clean(json.dumps(value, ensure_ascii=False))
     return clean(str(value))
+
+
+def _local(moment: datetime) -> datetime:
+    """Return a time in the zone of this machine; one at the edge of the calendar stays as it is."""
+    try:
+        return moment.astimezone()
+    except OverflowError:
+        return moment
 
 
 def clean(text: str) -> str:

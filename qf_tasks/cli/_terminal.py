@@ -41,7 +41,8 @@ class Terminal:
         as_json: results, and errors, as JSON; `ids_only`: as bare ids.
         debug: tell errors with their traceback, and log every request.
         exit_code: what the process ends with.
-        signal: the one that ended the run, None where it was Ctrl-C.
+        signal: the last that came, `interrupts` how many did.
+        in_flight: how many tasks are finished although a signal comes.
     """
 
     profile: str | None = None
@@ -52,6 +53,8 @@ class Terminal:
     debug: bool = False
     exit_code: int = 0
     signal: int | None = None
+    interrupts: int = 0
+    in_flight: int = 0
     out: Console = field(default_factory=lambda: _console(sys.stdout))
     err: Console = field(default_factory=lambda: _console(sys.stderr))
 
@@ -69,15 +72,22 @@ class Terminal:
     @property
     def can_animate(self) -> bool:
         """Whether there is somebody who sees things move."""
-        return self.err.is_terminal and not self.err.is_dumb_terminal and not self.err.no_color
+        is_lively = self.err.is_terminal and not self.err.is_dumb_terminal
+        return is_lively and not self.err.no_color and not self.as_json
 
     @property
     def can_ask(self) -> bool:
-        """Whether there is somebody to answer."""
-        return bool(sys.stdin) and sys.stdin.isatty() and self.err.is_terminal
+        """Whether there is somebody to answer, who is also told what the question is about."""
+        return bool(sys.stdin) and sys.stdin.isatty() and self.err.is_terminal and not self.as_json
 
     def note(self, text: str, style: str | None = None) -> None:
-        """Tell something that is not the result, on one line however long."""
+        """Tell something that is not the result, on one line however long.
+
+        A program that asked for JSON is told nothing: it gets one object where something goes wrong, or all
+        with --debug.
+        """
+        if self.as_json and not self.debug:
+            return
         try:
             if self.err.is_terminal:
                 self.err.print(_tables.clean(text), style=style, soft_wrap=True)
@@ -122,8 +132,11 @@ class Terminal:
         self.out.file.write(_dumped(value, self.out.encoding))
 
     def note_json(self, value: object) -> None:
-        """Tell something that is not the result as JSON on one line."""
-        self.err.file.write(_dumped(value, self.err.encoding, indent=None))
+        """Tell what went wrong as JSON on one line."""
+        try:
+            self.err.file.write(_dumped(value, self.err.encoding, indent=None))
+        except BrokenPipeError:
+            leave_closed_pipe(self.err)
 
     def ask(self, question: str) -> bool:
         """Return whether the user says yes; anything else, and the end of the input, is no."""

@@ -50,7 +50,10 @@ def root(
         bool, typer.Option("--version", help="Print the version.", callback=_tell_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Batch inference tasks (批量推理任务) on Baidu's Qianfan."""
+    """Batch inference tasks (批量推理任务) on Baidu's Qianfan.
+
+    Lengths of time are seconds, or have a unit: 90, 90s, 5m, 2h, 30d, 1w. An age always has one.
+    """
 
 
 app.callback()(with_shared_options(root))

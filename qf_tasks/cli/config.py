@@ -28,7 +28,11 @@ def config(
     reports = inspect_sources(**terminal.chosen)
     if any(report.state == "refused" for report in reports):
         terminal.exit_code = USAGE
-    terminal.show_many(reports, ("name", "state", "path", "fields", "profiles", "note"))
+    columns = ("name", "state", "path", "fields", "profiles", "note")
+    terminal.show_many(reports, columns[:-1] if terminal.out.is_terminal else columns)
+    for it in reports if terminal.out.is_terminal else ():
+        if it.note:
+            terminal.note(f"{it.path or it.name}: {it.note}")
 
 
 def doctor(terminal: Terminal) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
 from qf_tasks.cli import _bulk, _progress
 from qf_tasks.cli._errors import FAILED
 from qf_tasks.cli._options import (
+    MOST_TASKS,
+    DryRun,
     Journal,
+    MaxTasks,
     MaxWorkers,
     NamePattern,
     OlderThan,
     RunStatuses,
     StopFirst,
     StopTimeout,
+    Yes,
     limit_or_none,
     listed,
 )
@@ -25,9 +29,29 @@ from qf_tasks.cli._terminal import Terminal
 from qf_tasks.cli.tasks import TASK_COLUMNS
 
 if TYPE_CHECKING:
+    from qf_tasks import TaskClient
     from qf_tasks.reports import PurgePlan
 
 _CRITERIA = "--run-status, --name, --older-than, --creator, --keep-newest, --stop-first"
+
+
+class _Criteria(TypedDict):
+    """Which tasks are to go, as keywords of the client."""
+
+    run_status: list[str] | None
+    name: str | None
+    older_than: str | None
+    creator: str | None
+    keep_newest: int
+    stop_first: bool
+
+
+class _Manner(TypedDict):
+    """How they go, as keywords of the client."""
+
+    stop_timeout: float | None
+    max_workers: int
+    journal: Path | None
 
 
 def purge(
@@ -42,13 +66,11 @@ def purge(
     ] = 0,
     stop_first: StopFirst = False,
     stop_timeout: StopTimeout = "5m",
-    max_tasks: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Refuse where more than this are taken.")
-    ] = 1000,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the tasks; delete nothing.")] = False,
+    max_tasks: MaxTasks = None,
+    dry_run: DryRun = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the plan of a --dry-run.")] = None,
     plan: Annotated[Path | None, typer.Option(metavar="FILE", help="Apply a plan that was kept.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     max_workers: MaxWorkers = 8,
     journal: Journal = None,
 ) -> None:
@@ -56,52 +78,57 @@ def purge(
 
     At least one criterion is needed; a task has to meet all that are given.
     """
-    if plan and any((run_status, name, older_than, creator, keep_newest, stop_first)):
+    criteria = _Criteria(
+        run_status=listed(run_status, "--run-status"),
+        name=name,
+        older_than=older_than,
+        creator=creator,
+        keep_newest=keep_newest,
+        stop_first=stop_first,
+    )
+    if plan and any(value not in (None, 0) for value in criteria.values()):
         raise typer.BadParameter(f"a plan has its criteria; leave out {_CRITERIA}", param_hint="--plan")
     if out and not dry_run:
         raise typer.BadParameter("only with --dry-run", param_hint="--out")
+    timeout = limit_or_none(stop_timeout, "--stop-timeout")
+    manner = _Manner(stop_timeout=timeout, max_workers=max_workers, journal=journal)
     with terminal.client() as client:
-        if plan:
-            planned = _kept(plan)
-        else:
-            with _progress.spinning(terminal, "Looking through the account"):
-                planned = client.plan_purge(
-                    run_status=listed(run_status),
-                    name=name,
-                    older_than=older_than,
-                    creator=creator,
-                    keep_newest=keep_newest,
-                    stop_first=stop_first,
-                    max_tasks=max_tasks,
-                )
+        planned = _kept(plan, max_tasks) if plan else _made(terminal, client, criteria, max_tasks)
         _tell(terminal, planned)
         if dry_run:
             _show(terminal, planned, out)
         elif _agreed(terminal, len(planned), yes=yes):
-            timeout = limit_or_none(stop_timeout, "--stop-timeout")
-            _bulk.run(
-                terminal,
-                "Deleting",
-                len(planned),
-                lambda on_progress: client.purge(
-                    planned,
-                    stop_timeout=timeout,
-                    max_workers=max_workers,
-                    journal=journal,
-                    on_progress=on_progress,
-                ),
-            )
+            _apply(terminal, client, planned, manner)
 
 
-def _kept(path: Path) -> PurgePlan:
+def _made(terminal: Terminal, client: TaskClient, criteria: _Criteria, max_tasks: int | None) -> PurgePlan:
+    with _progress.spinning(terminal, "Looking through the account"):
+        return client.plan_purge(**criteria, max_tasks=max_tasks or MOST_TASKS)
+
+
+def _kept(path: Path, max_tasks: int | None) -> PurgePlan:
+    """Return the plan of a file; how many it has was limited when it was made, and is again on demand."""
     from qf_tasks.reports import PurgePlan
 
     try:
-        return PurgePlan.model_validate_json(path.read_bytes())
+        plan = PurgePlan.model_validate_json(path.read_bytes())
     except OSError as error:
         raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--plan") from None
     except ValueError:
         raise typer.BadParameter(f"{path} holds no plan of a --dry-run", param_hint="--plan") from None
+    if max_tasks and len(plan) > max_tasks:
+        raise typer.BadParameter(f"{path} has {len(plan)} tasks", param_hint="--max-tasks")
+    return plan
+
+
+def _apply(terminal: Terminal, client: TaskClient, plan: PurgePlan, manner: _Manner) -> None:
+    _bulk.run(
+        terminal,
+        "Deleting",
+        len(plan),
+        manner["max_workers"],
+        lambda on_progress: client.purge(plan, **manner, on_progress=on_progress),
+    )
 
 
 def _show(terminal: Terminal, plan: PurgePlan, out: Path | None) -> None:
@@ -135,7 +162,7 @@ def _agreed(terminal: Terminal, count: int, *, yes: bool) -> bool:
     if yes or not count:
         return True
     if not terminal.can_ask:
-        raise typer.BadParameter("nobody can be asked here", param_hint="--yes")
+        raise typer.BadParameter("needed where nobody can be asked", param_hint="--yes")
     if terminal.ask(f"Delete {count} task{'s' if count > 1 else ''}?"):
         return True
     terminal.note("Nothing was deleted.")

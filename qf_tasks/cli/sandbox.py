@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _STATES = ("Done", "Running", "Failed", "Queuing", "Stopped", "Expired")
 _MINUTES_APART = 90
-_A_WHILE = 3600.0
+_A_WHILE = 1.0  # a signal that comes just before a pause is seen after it
 _SEED = 1  # the same faults in each run
 
 

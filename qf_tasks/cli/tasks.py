@@ -57,7 +57,7 @@ def create(
 ) -> None:
     """Create a task, once, and print its id."""
     unknown = f"Whether a task was created is not known; look: qf-tasks list --name '{name}'"
-    with terminal.client() as client, told_if_cut_off(terminal, unknown):
+    with terminal.client() as client, told_if_cut_off(unknown):
         created = client.create(
             name=name,
             input_bos_uri=input_bos_uri,
@@ -98,7 +98,7 @@ def list_(
     """
     with terminal.client() as client:
         tasks = client.list(
-            run_status=listed(run_status),
+            run_status=listed(run_status, "--run-status"),
             name=name,
             older_than=older_than,
             newest_first=newest_first,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import sys
@@ -108,6 +109,20 @@ def test_delete_of_more_ids_from_stdin_than_the_maximum_is_refused(
     assert own_sandbox.requests == []
 
 
+@pytest.mark.parametrize("options", [("--json",), ("--json", "--name", "nothing")])
+def test_delete_of_json_from_stdin_is_refused(
+    run: Run, own_sandbox: Sandbox, piped: io.StringIO, options: tuple[str, ...]
+) -> None:
+    own_sandbox.add_tasks(2)
+    piped.write(run("list", *options).out)
+    piped.seek(0)
+
+    code, out, err = run("delete", "-", "--yes")
+
+    assert (code, out, len(own_sandbox.requests)) == (2, "", 1)
+    assert "stdin holds JSON and not ids; pipe what -q prints" in err
+
+
 def test_delete_of_no_ids_from_stdin_succeeds(run: Run, piped: io.StringIO) -> None:
     assert piped.read() == ""
 
@@ -147,9 +162,10 @@ def test_delete_of_several_reports_each_and_goes_on_after_a_refusal(run: Run, ow
 def test_delete_of_several_as_json_prints_the_report(run: Run, own_sandbox: Sandbox) -> None:
     ids = own_sandbox.add_tasks(2)
 
-    report = BulkReport.model_validate_json(run("delete", *ids, "--json").out)
+    _, out, err = run("delete", *ids, "--json")
 
-    assert (report.counts["deleted"], [it.task_id for it in report]) == (2, ids)
+    report = BulkReport.model_validate_json(out)
+    assert (report.counts["deleted"], [it.task_id for it in report], err) == (2, ids, "")
 
 
 def test_delete_of_several_as_ids_prints_those_that_went(run: Run, own_sandbox: Sandbox) -> None:
@@ -216,24 +232,52 @@ def test_delete_of_several_cut_off_by_a_signal_prints_its_report(
     assert list(reported) == ids
     assert {it for it, outcome in reported.items() if outcome != "deleted"} == own_sandbox.tasks.keys()
     assert reported[ids[-1]] == "not_tried"
+    assert ran.err.startswith("Finishing 1 in flight; Ctrl-C again leaves them unknown.\n")
     assert " not_tried; account " in ran.err
     assert ran.err.endswith("Interrupted.\n")
 
 
-def test_delete_cut_off_says_that_the_outcome_is_not_known(run: Run, own_sandbox: Sandbox) -> None:
-    own_sandbox.add_task("infer-a")
+def _cut_off(answer: object) -> object:
+    os.kill(os.getpid(), signal.SIGINT)
+    return answer
 
-    def cut_off(answer: object) -> object:
-        os.kill(os.getpid(), signal.SIGINT)
-        return answer
 
-    own_sandbox.order(Fault.changed(cut_off), action="DeleteBatchInferenceTask")
+@pytest.mark.parametrize(
+    ("command", "cut_at", "told"),
+    [
+        ("delete", "Delete", "Whether infer-a was deleted is not known"),
+        (
+            "delete --stop-first",
+            "Stop",
+            "infer-a may have been told to stop, and may have been deleted after that",
+        ),
+        ("stop", "Stop", "infer-a may have been told to stop"),
+    ],
+)
+def test_a_command_cut_off_says_what_is_not_known(
+    run: Run, own_sandbox: Sandbox, command: str, cut_at: str, told: str
+) -> None:
+    own_sandbox.add_task("infer-a", run_status="Done" if command == "delete" else "Running")
+    own_sandbox.order(Fault.changed(_cut_off), action=f"{cut_at}BatchInferenceTask")
 
-    assert run("delete", "infer-a") == (
+    assert run(*command.split(), "infer-a") == (
         130,
         "",
-        "Whether infer-a was deleted is not known; look: qf-tasks get infer-a\nInterrupted.\n",
+        f"{told}; look: qf-tasks get infer-a\nInterrupted.\n",
     )
+
+
+def test_a_command_cut_off_as_json_says_what_is_not_known_in_one_object(
+    run: Run, own_sandbox: Sandbox
+) -> None:
+    own_sandbox.add_task("infer-a")
+    own_sandbox.order(Fault.changed(_cut_off), action="DeleteBatchInferenceTask")
+
+    code, out, err = run("delete", "infer-a", "--json")
+
+    error = json.loads(err)
+    assert (code, out, error["exit_code"]) == (130, "", 130)
+    assert error["hint"] == "Whether infer-a was deleted is not known; look: qf-tasks get infer-a"
 
 
 def test_delete_of_several_on_a_terminal_tells_the_reasons_below_the_table(

@@ -134,7 +134,24 @@ def test_a_create_with_unknown_outcome_ends_with_5(run: Run, own_sandbox: Sandbo
     )
 
     assert (code, out) == (5, "")
-    assert json.loads(err.splitlines()[-1])["candidates"] == []
+    assert json.loads(err)["candidates"] == []
+
+
+def test_an_error_as_json_stands_alone_though_the_request_was_repeated(
+    run: Run, own_sandbox: Sandbox
+) -> None:
+    own_sandbox.stop()
+
+    code, out, err = run("get", "infer-x", "--json")
+
+    assert (code, out, json.loads(err)["error"]) == (3, "", "ServiceUnreachableError")
+
+
+def test_debug_with_json_tells_the_rest_too(run: Run) -> None:
+    *told, error = run("get", "infer-gone", "--json", "--debug").err.splitlines()
+
+    assert "Traceback (most recent call last):" in told
+    assert json.loads(error)["error"] == "TaskNotFoundError"
 
 
 def test_debug_tells_requests_and_traceback_without_a_secret(run: Run, own_sandbox: Sandbox) -> None:
@@ -203,9 +220,11 @@ def test_a_broken_settings_file_is_named_with_line(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "rule"),
     [
-        (["wait", "x", "--timeout", "soon"], "'soon' is neither seconds nor 90s, 30m, 2h or 1d"),
+        (["wait", "x", "--timeout", "soon"], "'soon' is neither seconds nor 90s, 5m, 2h, 30d or 1w"),
         (["wait", "x", "--poll-interval", "-1"], "'-1' is neither seconds nor"),
-        (["delete", "x", "--stop-timeout", "1w"], "'1w' is neither seconds nor"),
+        (["delete", "x", "--stop-timeout", "1y"], "'1y' is neither seconds nor"),
+        (["list", "--run-status", ""], "--run-status: it names nothing; is a variable not set?"),
+        (["list", "--run-status", " , "], "--run-status: it names nothing"),
         (["list", "--older-than", "30"], "older_than must be a number with a unit, not '30'"),
         (["list", "--limit", "-1"], "--limit"),
         (["delete"], "TASK_ID"),

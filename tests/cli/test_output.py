@@ -105,6 +105,14 @@ def test_list_shows_the_newest_hundred_and_says_that_there_are_more(run: Run, ow
     assert out.split() == ids[:0:-1]
 
 
+def test_list_as_json_tells_nothing_beside_it(run: Run, own_sandbox: Sandbox) -> None:
+    own_sandbox.add_tasks(2)
+
+    code, out, err = run("list", "--json", "--limit", "1")
+
+    assert (code, len(json.loads(out)), err) == (0, 1, "")
+
+
 def test_list_without_limit_shows_all(run: Run, own_sandbox: Sandbox) -> None:
     ids = own_sandbox.add_tasks(101)
 
@@ -130,6 +138,14 @@ def test_list_takes_only_what_was_asked_for(run: Run, words: tuple[str, ...]) ->
 @pytest.mark.usefixtures("two")
 def test_list_older_than_takes_only_what_ended_before(run: Run) -> None:
     assert run("list", "-q", "--older-than", "5000w").out == ""
+
+
+def test_list_shows_a_time_at_the_end_of_the_calendar_as_it_was_sent(run: Run, own_sandbox: Sandbox) -> None:
+    own_sandbox.add_task("infer-x", create_time=datetime(9999, 12, 31, 23, tzinfo=UTC))
+
+    code, out, _ = run("list")
+
+    assert (code, out.split("\t")[4]) == (0, "9999-12-31 23:00+00:00")
 
 
 def test_foreign_text_cannot_steer_the_terminal(run_on_screen: Run, own_sandbox: Sandbox) -> None:

@@ -6,15 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import qf_tasks
 from qf_tasks import Settings, TaskClient
-from qf_tasks.sandbox import Sandbox
+from qf_tasks.cli._signals import as_interrupts
+from qf_tasks.cli._terminal import Terminal
+from qf_tasks.sandbox import Fault, Sandbox
 
 _COMMAND = [sys.executable, "-m", "qf_tasks"]
+_PATIENCE = 60  # seconds, where something is wrong
 
 
 @pytest.fixture
@@ -96,6 +100,67 @@ def test_sandbox_prints_where_it_is_and_serves_until_it_is_ended() -> None:
         143,
         f"Serving 7 tasks on {settings.base_url}; Ctrl-C ends it.\nInterrupted.\n",
     )
+
+
+def test_a_second_signal_ends_the_wait_for_what_is_in_flight_with_the_report(
+    sandbox: Sandbox, environment: dict[str, str]
+) -> None:
+    ids = [sandbox.add_task(run_status="Running") for _ in range(2)]  # they never stop: the clock stands
+    command = [*_COMMAND, "delete", *ids, "--stop-first", "--max-workers", "1"]
+    started: list[subprocess.Popen[str]] = []
+
+    def cut_off(answer: object) -> object:
+        started[0].send_signal(signal.SIGTERM)
+        return answer
+
+    sandbox.order(Fault.changed(cut_off), action="StopBatchInferenceTask")
+    sandbox.order(Fault.changed(cut_off), action="DescribeBatchInferenceTask", skip=2)
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as deleting:
+        started.append(deleting)
+        try:
+            out, err = deleting.communicate(timeout=_PATIENCE)
+        finally:
+            deleting.kill()
+
+    assert deleting.returncode == 143
+    assert [line.split("\t")[:2] for line in out.splitlines()] == [
+        [ids[0], "unknown"],
+        [ids[1], "not_tried"],
+    ]
+    assert err.startswith("Finishing 1 in flight; Ctrl-C again leaves them unknown.\n")
+    assert err.endswith("Interrupted.\n")
+    assert "Traceback" not in err
+
+
+def _interrupted(times: int) -> None:
+    with as_interrupts(Terminal()):
+        for _ in range(times):
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_third_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os._exit", sys.exit)
+
+    with pytest.raises(SystemExit) as ended:
+        _interrupted(times=3)
+
+    assert ended.value.code == 143
+
+
+def test_a_listener_that_left_is_told_nothing_as_json(sandbox: Sandbox, environment: dict[str, str]) -> None:
+    assert sandbox
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    ran = subprocess.run(
+        [*_COMMAND, "delete", "--json"], env=environment, stdout=subprocess.PIPE, stderr=writing, check=False
+    )
+    os.close(writing)
+
+    assert ran.returncode == 2
 
 
 def test_a_listener_that_left_ends_nothing(sandbox: Sandbox, environment: dict[str, str]) -> None:

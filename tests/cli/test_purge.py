@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -71,9 +72,9 @@ def test_purge_with_yes_asks_nothing(run: Run, filled: Sandbox) -> None:
 
 
 def test_purge_as_json_prints_the_report(run: Run, filled: Sandbox) -> None:
-    report = BulkReport.model_validate_json(run("purge", "--name", "old*", "--yes", "--json").out)
+    code, out, err = run("purge", "--name", "old*", "--yes", "--json")
 
-    assert report.counts["deleted"] == 2
+    assert (code, BulkReport.model_validate_json(out).counts["deleted"], err) == (0, 2, "")
     assert len(filled.tasks) == 2
 
 
@@ -140,14 +141,43 @@ def test_purge_with_a_file_that_is_no_plan_is_refused(
 
 
 @pytest.mark.parametrize(
-    "words", [("--plan", "plan.json", "--name", "x"), ("--name", "x", "--out", "plan.json")]
+    "words",
+    [
+        ("--plan", "plan.json", "--name", "x"),
+        ("--plan", "plan.json", "--name", ""),
+        ("--plan", "plan.json", "--keep-newest", "1"),
+        ("--plan", "plan.json", "--stop-first"),
+        ("--name", "x", "--out", "plan.json"),
+        ("--run-status", "", "--yes"),
+        ("--run-status", "", "--name", "*x", "--yes"),
+        ("--older-than", "30", "--yes"),
+    ],
 )
-def test_purge_with_options_that_exclude_each_other_is_refused(
+def test_purge_with_options_that_do_not_hold_together_is_refused(
     run: Run, own_sandbox: Sandbox, words: tuple[str, ...]
 ) -> None:
     code, out, _ = run("purge", *words)
 
     assert (code, out, own_sandbox.requests) == (2, "", [])
+
+
+def test_purge_refuses_a_plan_of_more_than_the_maximum(run: Run, filled: Sandbox, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    run("purge", "--run-status", "failed", "--dry-run", "--out", str(plan))
+
+    code, _, err = run("purge", "--plan", str(plan), "--max-tasks", "1", "--yes")
+
+    assert code == 2
+    assert f"--max-tasks: {plan} has 2 tasks" in err
+    assert len(filled.tasks) == 4
+
+
+def test_purge_as_json_is_not_asked_about(run_on_screen: Run, filled: Sandbox) -> None:
+    code, out, err = run_on_screen("purge", "--run-status", "failed", "--json", answer="y\n")
+
+    assert (code, out) == (2, "")
+    assert "--yes" in json.loads(err)["message"]
+    assert len(filled.tasks) == 4
 
 
 def test_purge_keeps_a_journal(run: Run, filled: Sandbox, tmp_path: Path) -> None:

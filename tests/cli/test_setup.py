@@ -79,6 +79,17 @@ def test_config_with_a_mistyped_profile_says_so_and_ends_with_2(run: Run, tmp_pa
     assert "did you mean production?" in out
 
 
+def test_config_on_a_terminal_tells_notes_in_full_below_the_table(run_on_screen: Run, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[profiles.production]\n", "utf-8")
+
+    code, out, err = run_on_screen("config", "--config", str(file), "--profile", "prodution", width=80)
+
+    assert (code, "NOTE" in out) == (2, False)
+    assert err.startswith(f"{file}: ")
+    assert "did you mean production?" in err
+
+
 def test_config_example_prints_the_file_that_is_shipped(run: Run) -> None:
     code, out, err = run("config", "--example")
 

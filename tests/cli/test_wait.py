@@ -38,7 +38,9 @@ def test_wait_for_a_task_that_ends_badly_prints_it_and_ends_with_1(
 
     assert code == 1
     assert out.startswith(f"infer-a\t{ends_as}\t")
-    assert f"Error: 1 of 1 tasks did not end as Done: infer-a {ends_as}" in err
+    told = [line for line in err.splitlines() if not line.startswith("0:00:0")]
+    assert told[0] == f"Error: 1 of 1 tasks did not end as Done: infer-a {ends_as}"
+    assert [line[:6] for line in told[1:]] == ["Hint: "]
 
 
 def test_wait_past_its_limit_ends_with_4_and_names_what_goes_on(run: Run, own_sandbox: Sandbox) -> None:
@@ -48,7 +50,7 @@ def test_wait_past_its_limit_ends_with_4_and_names_what_goes_on(run: Run, own_sa
 
     assert code == 4
     assert [task["run_status"] for task in json.loads(out)] == ["Running"]
-    assert json.loads(err.splitlines()[-1])["pending"] == ["infer-a"]
+    assert json.loads(err)["pending"] == ["infer-a"]
 
 
 def test_wait_as_ids_prints_them_alone(run: Run, own_sandbox: Sandbox) -> None:
@@ -74,6 +76,38 @@ def test_wait_interrupted_leaves_the_tasks_alone(
     assert ran.code == code
     assert ran.err.splitlines()[-1] == "Interrupted."
     assert own_sandbox.tasks["infer-a"]["runStatus"] == "Running"
+
+
+@pytest.mark.parametrize("limit", ["60480", "60480s", "1008m", "16.8h", "0.7d", "0.1w", "none"])
+def test_wait_takes_a_time_in_any_unit(run: Run, own_sandbox: Sandbox, limit: str) -> None:
+    own_sandbox.add_task("infer-a", run_status="Running", ends_after=60_000)
+
+    assert run("wait", "infer-a", "--timeout", limit, "--poll-interval", "1h").code == 0
+
+
+def test_wait_interrupted_as_json_is_one_object(run: Run, own_sandbox: Sandbox) -> None:
+    own_sandbox.add_task("infer-a", run_status="Running")
+
+    def cut_off(answer: object) -> object:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return answer
+
+    own_sandbox.order(Fault.changed(cut_off), action="DescribeBatchInferenceTask")
+
+    code, _, err = run("wait", "infer-a", "--json")
+
+    assert (code, json.loads(err)) == (
+        143,
+        {"error": "KeyboardInterrupt", "exit_code": 143, "message": "Interrupted.", "hint": None},
+    )
+
+
+def test_wait_on_a_terminal_as_json_draws_nothing(run_on_screen: Run, own_sandbox: Sandbox) -> None:
+    own_sandbox.add_task("infer-a")
+
+    code, out, err = run_on_screen("wait", "infer-a", "--json", term="xterm")
+
+    assert (code, [it["task_id"] for it in json.loads(out)], err) == (0, ["infer-a"], "")
 
 
 def test_wait_on_a_terminal_prints_one_table(run_on_screen: Run, own_sandbox: Sandbox) -> None:
