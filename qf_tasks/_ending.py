@@ -35,7 +35,7 @@ class Verbs(Protocol):
 
     def stop(self, task: str) -> StopResult: ...
 
-    def wait(self, task: str, *, timeout: float | None, raise_on_failure: bool) -> Task: ...
+    def wait(self, task: Task, *, timeout: float | None, raise_on_failure: bool) -> Task: ...
 
 
 def stop(verbs: Verbs, task_id: str) -> StopResult:
@@ -104,7 +104,7 @@ def _stopped_first(verbs: Verbs, task_id: str, timeout: float | None) -> bool:
     if run_status.is_final:
         return False
     try:
-        ended = verbs.wait(task_id, timeout=timeout, raise_on_failure=False)
+        ended = verbs.wait(task, timeout=timeout, raise_on_failure=False)
     except WaitTimeoutError as late:
         raise _not_yet_deleted(late, task_id, asked=asked) from late
     return ended.run_status == RunStatus.STOPPED

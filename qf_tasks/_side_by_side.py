@@ -17,7 +17,6 @@ from qf_tasks.errors import (
     AuthenticationError,
     BulkInterrupted,
     QfTasksError,
-    RateLimitError,
     TaskNotFoundError,
 )
 from qf_tasks.models import Task
@@ -158,8 +157,7 @@ class Run:
 
         Nor where the service said how long to stay away, and the client may not wait for so long.
         """
-        away = error.retry_after if isinstance(error, RateLimitError) else None
-        is_sent_away = away is not None and away > self._verbs._settings.max_retry_wait
+        is_sent_away = (error.retry_after or 0.0) > self._verbs._settings.max_retry_wait
         if isinstance(error, AuthenticationError) or error.code in _HOPELESS or is_sent_away:
             self._is_over.set()
 

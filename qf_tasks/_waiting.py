@@ -43,6 +43,7 @@ class Watch:
         timeout: float | None,
         poll_interval: float,
         on_change: OnChange | None = None,
+        known: Task | None = None,
     ) -> None:
         self._verbs = verbs
         self._clock = clock
@@ -51,6 +52,7 @@ class Watch:
         self._poll_interval = poll_interval
         self._on_change = on_change
         self._seen: dict[str, Task] = {}
+        self._existing = {known.task_id} if known else set[str]()
         self._missing: set[str] = set()
         self._reached_at: float | None = None
 
@@ -116,7 +118,7 @@ class Watch:
         except TaskNotFoundError:
             age = self._age(task_id)
             is_young = age is not None and age < _GRACE
-            is_first_miss = task_id in self._seen and task_id not in self._missing
+            is_first_miss = task_id in self._existing and task_id not in self._missing
             if not (is_young or is_first_miss):
                 raise
             self._missing.add(task_id)
@@ -127,6 +129,7 @@ class Watch:
             return
         before = self._seen.get(task.task_id)
         self._seen[task.task_id] = task
+        self._existing.add(task.task_id)
         self._missing.discard(task.task_id)
         is_news = before is None or (before.run_status, before.progress) != (task.run_status, task.progress)
         if is_news and self._on_change:

@@ -303,8 +303,8 @@ class TaskClient(ManyTasks):
     ) -> Task:
         """Return a task when it has ended.
 
-        A service out of reach for a while does not end the wait, nor does a single "not found" between good
-        looks. Ctrl-C ends the wait and leaves the task alone.
+        A service out of reach for a while does not end the wait, nor does a single "not found" after a good
+        look, such as the one that a `Task` came from. Ctrl-C ends the wait and leaves the task alone.
 
         Args:
             timeout: seconds; None is no limit; default 90,000 (25 hours).
@@ -320,7 +320,8 @@ class TaskClient(ManyTasks):
             QfTasksError: see the tree in `qf_tasks.errors`.
         """
         task_id = _arguments.task_id(task)
-        ended = self._watch(timeout, poll_interval, on_change).one(task_id)
+        known = task if isinstance(task, Task) else None
+        ended = self._watch(timeout, poll_interval, on_change, known).one(task_id)
         if raise_on_failure and not ended.is_success:
             raise _waiting.failure_of(ended)
         return ended
@@ -369,7 +370,7 @@ class TaskClient(ManyTasks):
             QfTasksError: see the tree in `qf_tasks.errors`.
         """
         task_ids = _arguments.task_ids(tasks)
-        return self._watch(timeout, poll_interval, None).each(task_ids)
+        return self._watch(timeout, poll_interval).each(task_ids)
 
     def call(self, action: str, params: Mapping[str, Any]) -> Reply:
         """Return the reply to any action of the route, normalised like those of the other methods.
@@ -419,7 +420,11 @@ class TaskClient(ManyTasks):
         return f"<TaskClient {self.account}>" if hasattr(self, "_settings") else "<TaskClient refused>"
 
     def _watch(
-        self, timeout: Seconds | None, poll_interval: Seconds, on_change: Callable[[Task], None] | None
+        self,
+        timeout: Seconds | None,
+        poll_interval: Seconds,
+        on_change: Callable[[Task], None] | None = None,
+        known: Task | None = None,
     ) -> _waiting.Watch:
         return _waiting.Watch(
             self,
@@ -428,6 +433,7 @@ class TaskClient(ManyTasks):
             timeout=_arguments.seconds_or_none(timeout, "timeout"),
             poll_interval=_arguments.seconds(poll_interval, "poll_interval", least=0.1),
             on_change=_arguments.callback(on_change, "on_change"),
+            known=known,
         )
 
     def _tell(self, what: str, task_id: str, request_id: str | None) -> None:

@@ -92,6 +92,7 @@ def test_error_without_facts_has_none_of_them(kind: type[QfTasksError]) -> None:
     error = kind("It went wrong", **_OWN_FIELDS.get(kind, {}))
     unset = ("code", "status", "request_id", "action", "task_id", "retry_after", "attempts")
     assert [getattr(error, name) for name in unset] == [None] * len(unset)
+    assert error.may_have_been_applied is (kind is OutcomeUnknownError)
 
 
 @every_class

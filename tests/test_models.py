@@ -143,6 +143,18 @@ def test_model_cannot_be_changed(model: Model) -> None:
         setattr(model, name, "other")
 
 
+@every_sample
+def test_model_takes_the_room_of_its_fields_alone(model: Model) -> None:
+    assert not hasattr(model, "__dict__")  # a listing holds thousands
+
+
+def test_result_made_by_hand_is_the_plain_case() -> None:
+    plain = DeleteResult("infer-1", None, "deleted", stopped=False, attempts=1)
+    assert DeleteResult("infer-1", None) == plain
+    assert CreatedTask("infer-1", None, "nightly") == CreatedTask("infer-1", None, "nightly", adopted=False)
+    assert Reply({}, None, 200, {}) == Reply({}, None, 200, {}, attempts=1, elapsed=0.0)
+
+
 @pytest.mark.parametrize(
     ("model", "text"),
     [
@@ -157,11 +169,14 @@ def test_repr_names_what_tells_one_from_another(model: Model, text: str) -> None
     assert repr(model) == text
 
 
-def test_task_is_equal_to_itself_of_another_request() -> None:
+def test_value_is_equal_to_itself_of_another_request() -> None:
     one, two = Task("infer-1", RunStatus.DONE, request_id="a"), Task("infer-1", RunStatus.DONE)
     assert one == two
     assert len({one, two}) == 1
     assert one != Task("infer-1", RunStatus.FAILED)
+    pages = [TaskPage((task,), None, is_truncated=False, request_id=task.request_id) for task in (one, two)]
+    assert pages[0] == pages[1]
+    assert SupportedModels((), (), "a") == SupportedModels((), (), "b")
 
 
 def test_page_has_a_length_and_iterates_over_its_tasks() -> None:

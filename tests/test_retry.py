@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -20,12 +19,24 @@ from qf_tasks import (
     ServiceUnreachableError,
     TaskClient,
 )
-from qf_tasks.sandbox import Fault, Sandbox
+from qf_tasks.sandbox import Fault
 
-from . import wire
 from .sandbox_time import client_of
+from .surroundings import (
+    PROXY_DROPS_AFTER,
+    PROXY_DROPS_BEFORE,
+    PROXY_REFUSES,
+    REFUSED_PORT,
+    SILENT_PORT,
+    TLS_BROKEN_AFTER,
+    TLS_BROKEN_BEFORE,
+    TLS_CLOSED_AFTER,
+    Surrounding,
+    nowhere,
+    under,
+    under_another_name,
+)
 
-HOST = "sandbox.test"
 TASK = {
     "name": "nightly",
     "endpoint": "ernie-x1-turbo-32k",
@@ -34,8 +45,6 @@ TASK = {
 }
 DELETED = "infer-9ia3kc1wt9mp"
 LOOK = "DescribeBatchInferenceTask"  # what a delete does about a refusal that nobody knows
-ONE_REPEAT: dict[str, Any] = {"max_retries": 1}
-IMPATIENT: dict[str, Any] = {"max_retries": 1, "request_timeout": 0.25}
 
 VERBS: dict[str, Callable[[TaskClient], object]] = {
     "read": lambda client: list(client.list()),
@@ -63,76 +72,6 @@ PERHAPS = {
 UNREADABLE = {**dict.fromkeys(VERBS, Seen(1, True, False)), "read": Seen(1, False, False)}
 REFUSED = dict.fromkeys(VERBS, Seen(1, False, False))
 
-Place = tuple[Sandbox, TaskClient]
-Surrounding = Callable[[Path], AbstractContextManager[Place]]
-
-
-def elsewhere(port_of: Callable[[], AbstractContextManager[int]], limits: dict[str, Any]) -> Surrounding:
-    """Lead the client to a port where the sandbox is not."""
-
-    @contextmanager
-    def surrounding(_directory: Path) -> Iterator[Place]:
-        with Sandbox() as sandbox, port_of() as port:
-            yield sandbox, client_of(sandbox, base_url=f"http://127.0.0.1:{port}", **limits)
-
-    return surrounding
-
-
-@contextmanager
-def nowhere(_directory: Path) -> Iterator[Place]:
-    with Sandbox() as sandbox:
-        yield sandbox, client_of(sandbox, base_url="https://qianfan.invalid", **ONE_REPEAT)
-
-
-@contextmanager
-def under_another_name(directory: Path) -> Iterator[Place]:
-    with wire.tls_sandbox(directory, HOST) as (sandbox, bundle):
-        yield sandbox, client_of(sandbox, ca_bundle=bundle, **ONE_REPEAT)
-
-
-def through_a_relay(*, applied: bool, last_words: bytes) -> Surrounding:
-    """Break TLS at the service's first word, or at its first after it has carried out the request."""
-
-    @contextmanager
-    def surrounding(directory: Path) -> Iterator[Place]:
-        with wire.tls_sandbox(directory, "127.0.0.1") as (sandbox, bundle):
-            count = (lambda: len(sandbox.requests)) if applied else None
-            with wire.relay(sandbox.port, count=count, last_words=last_words) as line:
-                there: dict[str, Any] = {"base_url": f"https://127.0.0.1:{line.port}", "ca_bundle": bundle}
-                yield sandbox, client_of(sandbox, **there, **ONE_REPEAT)
-
-    return surrounding
-
-
-def through_a_proxy(*, connect_status: int = 200, applied: bool | None = None) -> Surrounding:
-    """Have a proxy refuse, or drop the line at the service's first word, or when it has applied."""
-
-    @contextmanager
-    def surrounding(directory: Path) -> Iterator[Place]:
-        with wire.tls_sandbox(directory, HOST) as (sandbox, bundle):
-            count = (lambda: len(sandbox.requests)) if applied else None
-            with wire.proxy(sandbox.port, count=count, connect_status=connect_status) as line:
-                there: dict[str, Any] = {
-                    "base_url": f"https://{HOST}",
-                    "ca_bundle": bundle,
-                    "proxy": line.url,
-                }
-                yield sandbox, client_of(sandbox, **there, **ONE_REPEAT)
-
-    return surrounding
-
-
-def under(fault: Fault, limits: dict[str, Any] = ONE_REPEAT) -> Surrounding:
-    """Let a fault fall on every request."""
-
-    @contextmanager
-    def surrounding(_directory: Path) -> Iterator[Place]:
-        with Sandbox() as sandbox:
-            sandbox.order(fault, times=None)
-            yield sandbox, client_of(sandbox, **limits)
-
-    return surrounding
-
 
 class Row(NamedTuple):
     """A failure that goes on: what the caller gets, and whether the service gets the request."""
@@ -144,13 +83,8 @@ class Row(NamedTuple):
     arrives: bool = True
 
 
-REFUSED_PORT = elsewhere(wire.refusing_port, ONE_REPEAT)
-SILENT_PORT = elsewhere(wire.silent_port, IMPATIENT)
-TLS_BROKEN_BEFORE = through_a_relay(applied=False, last_words=wire.GARBAGE)
-TLS_BROKEN_AFTER = through_a_relay(applied=True, last_words=wire.GARBAGE)
-TLS_CLOSED_AFTER = through_a_relay(applied=True, last_words=b"")
-PROXY_REFUSES = through_a_proxy(connect_status=403)
-PROXY_DROPS_BEFORE, PROXY_DROPS_AFTER = through_a_proxy(applied=False), through_a_proxy(applied=True)
+SLOW = under(Fault.slow(2.0), request_timeout=0.25)
+SLOW_BODY = under(Fault.slow_body(2.0), request_timeout=0.25)
 INTERNAL = Fault.hidden_error("InternalError", "something failed inside")
 ANY_BREAK = "TlsBroken|ConnectionBroken|ProxyFailed"
 
@@ -170,8 +104,8 @@ ROWS: dict[str, Row] = {
     "proxy refuses": Row(PROXY_REFUSES, ServiceUnreachableError, "ProxyFailed", PERHAPS, False),
     "proxy drops before": Row(PROXY_DROPS_BEFORE, ServiceUnreachableError, ANY_BREAK, PERHAPS, False),
     "proxy drops after": Row(PROXY_DROPS_AFTER, ServiceUnreachableError, ANY_BREAK, PERHAPS),
-    "read timeout": Row(under(Fault.slow(2.0), IMPATIENT), RequestTimeoutError, "ReadTimeout", PERHAPS),
-    "slow body": Row(under(Fault.slow_body(2.0), IMPATIENT), RequestTimeoutError, "ReadTimeout", PERHAPS),
+    "read timeout": Row(SLOW, RequestTimeoutError, "ReadTimeout", PERHAPS),
+    "slow body": Row(SLOW_BODY, RequestTimeoutError, "ReadTimeout", PERHAPS),
     "429": Row(under(Fault.status(429)), RateLimitError, "TooManyRequests", NOT_SENT),
     "429 of a gateway": Row(under(Fault.html(429)), RateLimitError, "None", NOT_SENT),
     "busy in a 200": Row(under(Fault.hidden_error("336501", "busy")), RateLimitError, "336501", NOT_SENT),
@@ -190,7 +124,10 @@ def test_call_that_goes_on_failing_is_repeated_where_that_is_safe(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, row: Row, verb: str
 ) -> None:
     expected = row.expected[verb]
-    with row.surrounding(tmp_path) as (sandbox, client), client:
+    with (
+        row.surrounding(tmp_path) as (sandbox, settings),
+        client_of(sandbox, max_retries=1, **settings) as client,
+    ):
         with pytest.raises(row.kind) as caught:
             VERBS[verb](client)
         error = caught.value

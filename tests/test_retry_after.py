@@ -29,35 +29,39 @@ def test_retry_after_is_slept(
     assert sandbox_time.sleeps == [float(told)]
 
 
+@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("told", ["-5", "nan", "inf", "soon", "", "1e3", "1_0", "0x10", "９"])
 def test_retry_after_without_sense_is_passed_over(
-    sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime, told: str
+    sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime, told: str, status: int
 ) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.status(429, retry_after=told))
+    sandbox.order(Fault.status(status, retry_after=told))
     assert client.get(task_id).task_id == task_id
     assert len(sandbox_time.sleeps) == 1
     assert 0 <= sandbox_time.sleeps[0] <= 0.5
 
 
-@pytest.mark.parametrize(("seconds", "slept"), [(30, 30.0), (0, 0.0), (-3600, 0.0)])
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("seconds", [30.0, 0.0, -3600.0])
 def test_retry_after_as_a_date_is_slept_by_the_clock_of_the_service(
-    sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime, seconds: float, slept: float
+    sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime, seconds: float, status: int
 ) -> None:
     task_id = sandbox.add_task()
     sandbox.clock_offset = 200.0  # the machine here is wrong, or the service: no matter
     date = sandbox.now + timedelta(seconds=200 + seconds)
-    sandbox.order(Fault.status(429, retry_after=format_datetime(date.replace(microsecond=0), usegmt=True)))
+    told = format_datetime(date.replace(microsecond=0), usegmt=True)
+    sandbox.order(Fault.status(status, retry_after=told))
     client.get(task_id)
-    assert sandbox_time.sleeps == [slept]
+    assert sandbox_time.sleeps == [max(0.0, seconds)]
 
 
+@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("told", ["61", "3600", "999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_retry_after_beyond_the_limit_is_raised_at_once(
-    sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime, told: str
+    sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime, told: str, status: int
 ) -> None:
-    sandbox.order(Fault.status(429, retry_after=told), times=None)
-    with pytest.raises(RateLimitError) as caught:
+    sandbox.order(Fault.status(status, retry_after=told), times=None)
+    with pytest.raises(RateLimitError if status == 429 else ServerError) as caught:
         client.get("infer-1")
     error = caught.value
     assert error.retry_after is not None
@@ -114,6 +118,15 @@ def test_no_retries_sends_once(sandbox: Sandbox, make_client: MakeClient, sandbo
     assert (caught.value.attempts, len(sandbox.requests), sandbox_time.sleeps) == (1, 1, [])
 
 
+def test_budget_of_no_time_sends_once(
+    sandbox: Sandbox, make_client: MakeClient, sandbox_time: SandboxTime
+) -> None:
+    sandbox.order(Fault.status(429, retry_after=0), times=None)
+    with pytest.raises(RateLimitError) as caught:
+        make_client(retry_budget=0).get("infer-1")
+    assert (caught.value.attempts, len(sandbox.requests), sandbox_time.sleeps) == (1, 1, [])
+
+
 def test_reply_tells_attempts_and_the_time_of_all_of_them(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task()
     sandbox.order(Fault.status(429, retry_after=3), times=2)
@@ -137,7 +150,8 @@ def test_each_repeat_is_one_line_of_warning(
     ]
 
 
-def test_rate_limit_of_one_thread_holds_back_the_others(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("told", [5.0, 0.5])
+def test_rate_limit_of_one_thread_holds_back_the_others(sandbox: Sandbox, told: float) -> None:
     task_id = sandbox.add_task()
     others: list[Any] = []
 
@@ -151,10 +165,10 @@ def test_rate_limit_of_one_thread_holds_back_the_others(sandbox: Sandbox) -> Non
 
     time = Interleaved(sandbox)
     client = client_of(sandbox, time)
-    sandbox.order(Fault.status(429, retry_after=5))
+    sandbox.order(Fault.status(429, retry_after=told))
     with client:
         client.get(task_id)
-    assert time.sleeps == [5.0, 5.0]
+    assert time.sleeps == [told, told]
     assert [request.status for request in sandbox.requests] == [429, 200, 200]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -63,6 +65,7 @@ def test_call_is_literally_call_action_with_three_arguments(
     result = client.delete("infer-1")
     assert (result.outcome, result.request_id) == ("deleted", "r-1")
     assert double.calls == [((ROUTE, "DeleteBatchInferenceTask", {"taskId": "infer-1"}), {})]
+    assert client.call("DescribeBatchInferenceModel", {}).status == 200
     assert len(sandbox.requests) == 1
 
 
@@ -89,6 +92,28 @@ def test_outcome_of_a_double_is_judged_like_an_answer(
         client.delete("infer-1")
     assert type(caught.value) is expected
     assert "bce-auth-v1" not in str(caught.value)
+
+
+def test_call_at_debug_level_logs_its_action_task_status_time_and_request_id(
+    sandbox: Sandbox, client: TaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "qf_tasks")
+    task_id = client.get(sandbox.add_task()).task_id
+    [request], [line] = sandbox.requests, caplog.messages
+    said = (
+        rf"DescribeBatchInferenceTask {task_id}: HTTP 200 in \d\.\d{{3}} s, request id {request.request_id}"
+    )
+    assert re.fullmatch(said, line)
+
+
+def test_call_without_an_answer_at_debug_level_logs_why(
+    sandbox: Sandbox, client: TaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "qf_tasks")
+    sandbox.order(Fault.cut_before())
+    with pytest.raises(ServiceUnreachableError) as caught:
+        client.get("infer-1")
+    assert caplog.messages == [f"DescribeBatchInferenceTask infer-1: no answer ({caught.value})"]
 
 
 def test_answer_on_the_wire_counts_whatever_the_sdk_makes_of_it(

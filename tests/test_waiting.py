@@ -124,7 +124,9 @@ def test_wait_at_the_limit_tells_that_the_task_goes_on(
     seconds = limit.total_seconds() if isinstance(limit, timedelta) else limit
     task_id = sandbox.add_task(run_status="Running")
     started = sandbox.now
-    with pytest.raises(WaitTimeoutError, match=f"{task_id} is still Running after {seconds:g} s") as caught:
+    with pytest.raises(
+        WaitTimeoutError, match=f"{task_id} is still Running after {seconds:g} s; it goes on"
+    ) as caught:
         client.wait(task_id, timeout=limit)
     assert (sandbox.now - started).total_seconds() == pytest.approx(seconds, abs=0.01)
     error = caught.value

@@ -98,6 +98,14 @@ def test_wait_all_of_many_failed_names_the_first_few(sandbox: Sandbox, client: T
     assert len(str(caught.value)) < 250
 
 
+def test_wait_all_of_few_failed_names_them_all(sandbox: Sandbox, client: TaskClient) -> None:
+    task_ids = sandbox.add_tasks(5, run_status="Failed")
+    with pytest.raises(TaskFailedError) as caught:
+        client.wait_all(task_ids)
+    named = ", ".join(f"{task_id} Failed" for task_id in task_ids)
+    assert str(caught.value) == f"5 of 5 tasks did not end as Done: {named}"
+
+
 def test_wait_all_without_raising_returns_failed_ones_too(sandbox: Sandbox, client: TaskClient) -> None:
     task_ids = [running(sandbox, 9), running(sandbox, 5, "Expired")]
     ended = client.wait_all(task_ids, raise_on_failure=False)
@@ -107,16 +115,32 @@ def test_wait_all_without_raising_returns_failed_ones_too(sandbox: Sandbox, clie
 def test_wait_all_at_the_limit_parts_done_from_pending(sandbox: Sandbox, client: TaskClient) -> None:
     done, failed = running(sandbox, 5), running(sandbox, 9, "Failed")
     pending = [running(sandbox, 1000), running(sandbox, 2000)]
-    with pytest.raises(WaitTimeoutError, match="2 of 4 tasks have not ended after 60 s") as caught:
+    with pytest.raises(
+        WaitTimeoutError, match="2 of 4 tasks have not ended after 60 s; they go on"
+    ) as caught:
         client.wait_all([done, pending[0], failed, pending[1]], timeout=60)
     error = caught.value
     assert {task_id: task.run_status for task_id, task in error.done.items()} == {
         done: "Done",
         failed: "Failed",
     }
-    assert list(error.pending) == pending
+    assert (list(error.pending), error.task, error.task_id) == (pending, None, None)
     assert set(error.tasks) == {done, failed, *pending}
     assert all(client.wait_all(error.pending))  # which is how to resume
+
+
+def test_wait_all_at_the_limit_with_none_done_counts_them(sandbox: Sandbox, client: TaskClient) -> None:
+    with pytest.raises(WaitTimeoutError, match=r"^2 of 2 tasks have not ended after 1 s; they go on"):
+        client.wait_all([running(sandbox, 50), running(sandbox, 60)], timeout=1)
+
+
+def test_wait_all_at_the_limit_with_one_pending_names_it(sandbox: Sandbox, client: TaskClient) -> None:
+    pending = running(sandbox, 50)
+    with pytest.raises(
+        WaitTimeoutError, match=r"^1 of 2 tasks have not ended after 1 s; it goes on"
+    ) as caught:
+        client.wait_all([sandbox.add_task(), pending], timeout=1)
+    assert caught.value.task_id == pending
 
 
 def test_wait_all_tells_each_change_of_each_task(sandbox: Sandbox, client: TaskClient) -> None:

@@ -6,6 +6,7 @@ They know bytes and connections, and nothing of what is said on them.
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import socketserver
 import ssl
@@ -48,12 +49,16 @@ def silent_port() -> Iterator[int]:
 
 @dataclass
 class Line:
-    """A line to a port that breaks when it speaks: at once, or after a count has grown."""
+    """A line to a port that breaks when it speaks: at once, or after a count has grown.
+
+    What it carries from there until then may be edited.
+    """
 
     target: int
     count: Count | None
     last_words: bytes = b""
     connect_status: int | None = None
+    edit: Callable[[bytes], bytes] = bytes
     port: int = 0
     connects: list[str] = field(default_factory=list)
     open: list[socket.socket] = field(default_factory=list)
@@ -73,7 +78,7 @@ class Line:
             upward.start()
             with contextlib.suppress(OSError):
                 while (said := service.recv(65536)) and self.count and self.count() == before:
-                    client.sendall(said)
+                    client.sendall(self.edit(said))
                 client.sendall(self.last_words)
             _hang_up(client)
             _hang_up(service)
@@ -121,10 +126,10 @@ def _served(line: Line) -> Iterator[Line]:
 
 
 def relay(
-    target: int, *, count: Count | None, last_words: bytes = b""
+    target: int, *, count: Count | None, last_words: bytes = b"", edit: Callable[[bytes], bytes] = bytes
 ) -> contextlib.AbstractContextManager[Line]:
     """Relay to a port, and break with these last words."""
-    return _served(Line(target, count, last_words))
+    return _served(Line(target, count, last_words, edit=edit))
 
 
 def proxy(
@@ -132,6 +137,13 @@ def proxy(
 ) -> contextlib.AbstractContextManager[Line]:
     """Be a proxy that answers CONNECT with a status, leads to a port whatever was named, and breaks."""
     return _served(Line(target, count, connect_status=connect_status))
+
+
+def half_as_long(said: bytes) -> bytes:
+    """Halve the length that the head of an answer tells."""
+    head, name, rest = said.partition(b"Content-Length: ")
+    length = re.match(rb"\d+", rest)
+    return head + name + b"%d" % (int(length[0]) // 2) + rest[length.end() :] if length else said
 
 
 @contextmanager

@@ -139,9 +139,14 @@ def test_ctrl_c_in_a_purge_and_in_stops_has_the_report(client: TaskClient, sandb
 def test_second_ctrl_c_leaves_what_is_in_flight_unknown(client: TaskClient, sandbox: Sandbox) -> None:
     slow, quick, never = sandbox.add_tasks(3)
     main = threading.main_thread().ident
-    waits, given_up = threading.Event(), threading.Event()
+    arrived, waits, given_up = threading.Event(), threading.Event(), threading.Event()
+
+    def cut_off(*_: object) -> None:
+        arrived.wait(30)  # else the second task might not have been begun
+        raise KeyboardInterrupt
 
     def hold(answer: Any) -> Any:
+        arrived.set()
         while not waits.wait(0.001):  # until the run waits for this very request
             signal.pthread_kill(main or 0, signal.SIGINT)
         given_up.wait(30)
@@ -156,9 +161,7 @@ def test_second_ctrl_c_leaves_what_is_in_flight_unknown(client: TaskClient, sand
 
     sandbox.order(Fault.changed(hold), task_id=slow, action=DELETE)
     with handled(signal.SIGINT, on_sigint), pytest.raises(BulkInterrupted) as caught:
-        client.delete_many(
-            [quick, slow, never], max_workers=1, on_progress=raising(KeyboardInterrupt(), at=1)
-        )
+        client.delete_many([quick, slow, never], max_workers=1, on_progress=cut_off)
     given_up.set()
 
     assert [outcome.outcome for outcome in caught.value.report] == ["deleted", "unknown", "not_tried"]

@@ -49,10 +49,12 @@ def test_delete_many_names_the_request_that_deleted_each(client: TaskClient, san
     assert {outcome.task_id: outcome.request_id for outcome in report} == sent
 
 
-def test_delete_many_of_nothing_is_an_empty_report(client: TaskClient, sandbox: Sandbox) -> None:
+def test_delete_many_of_nothing_is_an_empty_report(
+    client: TaskClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
     report = client.delete_many([])
 
-    assert (len(report), report.ok, sandbox.requests) == (0, True, [])
+    assert (len(report), report.ok, sandbox.requests, caplog.messages) == (0, True, [], [])
 
 
 def test_delete_many_with_one_refused_does_the_others(client: TaskClient, sandbox: Sandbox) -> None:
@@ -84,6 +86,8 @@ def test_delete_many_of_a_missing_id_says_so(
 
     assert outcomes(report) == [expected, "deleted"]
     assert report.ok is missing_ok
+    kinds = [outcome.error and outcome.error.kind for outcome in report]
+    assert kinds == [None if missing_ok else "TaskNotFoundError", None]
 
 
 def test_delete_many_whose_answer_was_lost_is_already_gone(client: TaskClient, sandbox: Sandbox) -> None:
@@ -212,6 +216,13 @@ def test_delete_many_of_a_generator_reads_it_before_the_first_request(
     with pytest.raises(InvalidArgumentError, match=r"tasks\[3\]"):
         client.delete_many(named())
     assert len(sandbox.tasks) == 3
+
+
+@pytest.mark.parametrize("max_workers", [1, 64])
+def test_delete_many_takes_from_one_worker_to_64(
+    client: TaskClient, sandbox: Sandbox, max_workers: int
+) -> None:
+    assert outcomes(client.delete_many(sandbox.add_tasks(2), max_workers=max_workers)) == ["deleted"] * 2
 
 
 @pytest.mark.parametrize(

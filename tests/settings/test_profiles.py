@@ -79,6 +79,15 @@ def test_load_with_profile_variable_in_dotenv_takes_it(write: Write) -> None:
     assert Settings.load().access_key == "access-key-prod"
 
 
+def test_load_below_project_takes_profile_variable_in_its_dotenv(
+    project: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(".env", "QF_TASKS_PROFILE=prod")
+    (project / "below").mkdir()
+    monkeypatch.chdir(project / "below")
+    assert Settings.load().access_key == "access-key-prod"
+
+
 def test_load_with_profile_variable_in_named_env_file_takes_it_before_environment(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,7 @@ def test_make_with_base_url_keeps_scheme_and_host(given: str, kept: str) -> None
         "https://a\nb",
         "https://h\\@other",
         "ftp://h",
+        "ftp://localhost",
         "qianfan.baidubce.com",
         "",
         5,

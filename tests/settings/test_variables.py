@@ -103,6 +103,12 @@ def test_load_with_foreign_names_in_dotenv_ignores_them(write: Write) -> None:
     assert Settings.load().access_key == "access-key-dotenv"
 
 
+def test_load_with_variable_of_dotenv_in_other_case_passes_it_over(write: Write) -> None:
+    write(".env", pair_dotenv("dotenv") + "qianfan_access_key=other\nqf_tasks_max_retries=7\n")
+    settings = Settings.load()
+    assert (settings.access_key, settings.max_retries) == ("access-key-dotenv", 3)
+
+
 def test_load_with_unreadable_dotenv_found_passes_it_over_and_says_so(
     project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -186,7 +192,8 @@ def test_load_with_two_bundles_takes_the_one_of_requests(
     assert Settings.load(**pair("keyword")).origin("ca_bundle") == "environment variable SSL_CERT_FILE"
     bundle = write("requests.pem", "")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-    assert Settings.load(**pair("keyword")).ca_bundle == bundle
+    settings = Settings.load(**pair("keyword"))
+    assert (settings.ca_bundle, settings.printable()["ca_bundle"]) == (bundle, str(bundle))
 
 
 def test_load_with_bundle_that_is_missing_names_variable(monkeypatch: pytest.MonkeyPatch) -> None:
