@@ -157,6 +157,17 @@ def test_delete_refused_for_the_keys_is_not_looked_into(
     assert actions(sandbox) == [DELETE]
 
 
+def test_delete_and_look_refused_for_different_reasons_is_not_taken_for_gone(
+    sandbox: Sandbox, client: TaskClient
+) -> None:
+    task_id = sandbox.add_task()
+    sandbox.order(Fault.status(400, code="Strange"), action=DELETE)
+    sandbox.order(Fault.status(400, code="Stranger"), action=GET)
+    with pytest.raises(InvalidRequestError) as caught:
+        client.delete(task_id, missing_ok=True)
+    assert (caught.value.code, list(sandbox.tasks)) == ("Strange", [task_id])
+
+
 def test_delete_and_look_forbidden_alike_is_not_taken_for_gone(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task()
     sandbox.order(Fault.status(403, code="NoRightToThis"), times=None)

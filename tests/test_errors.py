@@ -246,6 +246,7 @@ def test_facts_are_all_attributes_of_an_error() -> None:
         ("TaskNotExist", 400, "TaskNotFoundError"),
         ("NoSuchTask", 200, "TaskNotFoundError"),
         ("Unheard", 412, "ApiError"),
+        ("Unheard", 499, "ApiError"),
         ("Unheard", 200, "ApiError"),
     ],
 )
