@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qf_tasks.sandbox import Sandbox
 
 _MARK = "qianfan_refusals"
+_SPEED = 100.0  # a task that is created is done within a second, so that code under test can wait for it
 _OWN_VARIABLES = ("QIANFAN_", "QF_TASKS_")
 
 
@@ -32,7 +33,7 @@ def qianfan_sandbox_server() -> Iterator[Sandbox]:
     """Return the sandbox that runs for the whole session; tests take `qianfan_sandbox`."""
     from qf_tasks.sandbox import Sandbox
 
-    with Sandbox() as sandbox:
+    with Sandbox(speed=_SPEED) as sandbox:
         yield sandbox
 
 

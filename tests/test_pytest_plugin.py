@@ -14,6 +14,12 @@ _WORKS = """
         assert qianfan_client.delete(task_id).outcome == "deleted"
         assert qianfan_sandbox.tasks == {}
 
+    def test_client_waits_for_what_it_created(qianfan_client):
+        created = qianfan_client.create(
+            name="nightly", endpoint="e", input_bos_uri="bos:/b/in/", output_bos_uri="bos:/b/out/"
+        )
+        assert qianfan_client.wait(created, poll_interval=0.2).is_success
+
     def test_next_test_starts_clean(qianfan_sandbox):
         assert qianfan_sandbox.requests == []
 
@@ -46,7 +52,7 @@ def run(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
 
 
 def test_fixtures_used_serve_a_clean_sandbox_to_each_test(pytester: pytest.Pytester) -> None:
-    run(pytester, _WORKS).assert_outcomes(passed=3)
+    run(pytester, _WORKS).assert_outcomes(passed=4)
 
 
 def test_settings_of_the_developer_reach_no_test(
@@ -67,7 +73,7 @@ def test_settings_of_the_developer_reach_no_test(
         "HTTPS_PROXY": "socks5://proxy.invalid",
     }.items():
         monkeypatch.setenv(name, value)
-    run(pytester, _WORKS).assert_outcomes(passed=3)
+    run(pytester, _WORKS).assert_outcomes(passed=4)
 
 
 def test_refused_signature_unexpected_fails_the_test_with_what_was_seen(pytester: pytest.Pytester) -> None:

@@ -28,7 +28,7 @@ def config(
     reports = inspect_sources(**terminal.chosen)
     if any(report.state == "refused" for report in reports):
         terminal.exit_code = USAGE
-    columns = ("name", "state", "path", "fields", "profiles", "note")
+    columns = ("name", "state", "path", "in_effect", "profiles", "note")
     terminal.show_many(reports, columns[:-1] if terminal.out.is_terminal else columns)
     for it in reports if terminal.out.is_terminal else ():
         if it.note:

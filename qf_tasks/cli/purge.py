@@ -24,7 +24,7 @@ from qf_tasks.cli._options import (
     limit_or_none,
     listed,
 )
-from qf_tasks.cli._tables import text_of
+from qf_tasks.cli._tables import clean, text_of
 from qf_tasks.cli._terminal import Terminal
 from qf_tasks.cli.tasks import TASK_COLUMNS
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from qf_tasks import TaskClient
     from qf_tasks.reports import PurgePlan
 
+_NAMED = 20  # how many tasks are named before the question
 _CRITERIA = "--run-status, --name, --older-than, --creator, --keep-newest, --stop-first"
 
 
@@ -94,7 +95,7 @@ def purge(
     manner = _Manner(stop_timeout=timeout, max_workers=max_workers, journal=journal)
     with terminal.client() as client:
         planned = _kept(plan, max_tasks) if plan else _made(terminal, client, criteria, max_tasks)
-        _tell(terminal, planned)
+        _tell(terminal, planned, named=0 if dry_run else _NAMED)
         if dry_run:
             _show(terminal, planned, out)
         elif _agreed(terminal, len(planned), yes=yes):
@@ -141,8 +142,8 @@ def _show(terminal: Terminal, plan: PurgePlan, out: Path | None) -> None:
         terminal.show_many(plan, TASK_COLUMNS)
 
 
-def _tell(terminal: Terminal, plan: PurgePlan) -> None:
-    """Say what is about to go: whose, how many, how old, how many of them still run."""
+def _tell(terminal: Terminal, plan: PurgePlan, *, named: int) -> None:
+    """Say what is about to go: whose, which, how many, how old, how many of them still run."""
     terminal.note(f"Account: {plan.account}")
     for reason, count in plan.skipped.items():
         terminal.note(f"Skipped: {count} {reason}")
@@ -152,6 +153,10 @@ def _tell(terminal: Terminal, plan: PurgePlan) -> None:
     times = sorted(task.create_time for task in plan if task.create_time)
     span = f", created {text_of(times[0])} to {text_of(times[-1])}" if times else ""
     terminal.note(f"Tasks: {len(plan)}{span}")
+    for task in plan.tasks[:named]:
+        terminal.note(f"  {task.task_id}  {clean(f'{task.run_status}  {task.name}')}")
+    if 0 < named < len(plan):
+        terminal.note(f"  and {len(plan) - named} more; --dry-run shows all")
     active = sum(not task.is_final for task in plan)
     terminal.note(f"Not ended, to be stopped first: {active}")
     terminal.note("Deleting cannot be undone. Output in BOS is not known to be removed with a task.")

@@ -43,7 +43,7 @@ def sandbox(
     with Sandbox(port=port, speed=speed) as running:
         _add_tasks(running, tasks)
         _add_faults(running, faults)
-        terminal.note(f"Serving {tasks} tasks on {running.url}; Ctrl-C ends it.")
+        terminal.note(f"Serving {tasks} tasks on {running.url}; Ctrl-C ends it. For another terminal:")
         if terminal.as_json:
             terminal.show_json(running.env())
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated
 
 import typer
@@ -105,8 +105,12 @@ def list_(
             limit=limit + 1 if limit else None,  # one more, to know whether there is more
             page_size=page_size,
         )
-        terminal.show_many(islice(tasks, limit or None), TASK_COLUMNS)
-        if next(tasks, None):
+        first = next(tasks, None)
+        if first is None and terminal.out.is_terminal:
+            terminal.note("No task fits.")
+        found = chain([first] if first else [], tasks)
+        terminal.show_many(islice(found, limit or None), TASK_COLUMNS)
+        if next(found, None):
             terminal.note("There are more; --limit 0 lists all.")
 
 

@@ -23,7 +23,7 @@ class SourceReport(Model):
         path: of the file, absolute.
         state: `"used"` where something of it is in effect, `"passed over"` where others had it all first,
             `"empty"` where it holds no settings; `"refused"` stops `Settings.load`, and `note` says why.
-        fields: the settings that it holds, by name.
+        fields: the settings that it holds, by name; `in_effect` those of them that no other source overrules.
         note: what is to be said about it.
         profiles: those of a settings file; `profile` is the one taken.
     """
@@ -35,6 +35,7 @@ class SourceReport(Model):
     note: str | None = None
     profiles: tuple[str, ...] = ()
     profile: str | None = None
+    in_effect: tuple[str, ...] = ()
 
 
 def inspect_sources(**keywords: Unpack[Keywords]) -> tuple[SourceReport, ...]:
@@ -61,7 +62,12 @@ def _report(source: Source, picked: Mapping[str, Value]) -> SourceReport:
         note=source.problem or source.note,
         profiles=source.profiles,
         profile=source.profile,
+        in_effect=_in_effect(source, picked),
     )
+
+
+def _in_effect(source: Source, picked: Mapping[str, Value]) -> tuple[str, ...]:
+    return tuple(name for name, value in source.values.items() if picked.get(name) is value)
 
 
 def _state(source: Source, picked: Mapping[str, Value]) -> State:
@@ -71,5 +77,4 @@ def _state(source: Source, picked: Mapping[str, Value]) -> State:
         return source.state
     if not source.values:
         return "empty"
-    used = any(picked[name] is value for name, value in source.values.items() if name in picked)
-    return "used" if used else "passed over"
+    return "used" if _in_effect(source, picked) else "passed over"

@@ -24,6 +24,10 @@ KEY_HINT = (
     "请使用“安全认证”页面中的一对 Access Key 与 Secret Key，并放在同一处配置。"
 )
 
+_SET_HINT = (
+    "Set QIANFAN_ACCESS_KEY and QIANFAN_SECRET_KEY, or write both keys into config/qf_tasks.toml "
+    "(`qf-tasks config --example` shows how)."
+)
 _logger = logging.getLogger("qf_tasks")
 _noted: set[str] = set()
 
@@ -116,7 +120,7 @@ def refuse_unusable(sources: Sequence[Source]) -> None:
             raise ConfigurationError(source.problem)
     holders = [source for source in sources if source.pair]
     if not holders:
-        raise ConfigurationError(_nothing_found(sources), hint=KEY_HINT)
+        raise ConfigurationError(_nothing_found(sources), hint=f"{_SET_HINT} {KEY_HINT}")
     winner, *others = holders
     if len(winner.pair) < len(PAIR):
         raise ConfigurationError(_half_a_pair(winner), hint=KEY_HINT)

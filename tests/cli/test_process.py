@@ -98,7 +98,7 @@ def test_sandbox_prints_where_it_is_and_serves_until_it_is_ended() -> None:
     assert states == ["Done", "Running", "Failed", "Queuing", "Stopped", "Expired", "Done"]
     assert (serving.returncode, told) == (
         143,
-        f"Serving 7 tasks on {settings.base_url}; Ctrl-C ends it.\nInterrupted.\n",
+        f"Serving 7 tasks on {settings.base_url}; Ctrl-C ends it. For another terminal:\nInterrupted.\n",
     )
 
 

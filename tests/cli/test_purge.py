@@ -38,6 +38,7 @@ def test_purge_shows_what_goes_asks_and_deletes_after_yes(run_on_screen: Run, fi
     assert code == 0
     assert err.splitlines()[0].startswith(f"Account: {_account(filled)}")
     assert "\nTasks: 2, created 2026-01-02 11:04+08:00 to 2026-02-01 06:00+08:00\n" in err
+    assert err.count("\n  infer-") == 2  # each is named before the question
     assert "\nNot ended, to be stopped first: 0\n" in err
     assert "\nDeleting cannot be undone. Output in BOS is not known to be removed with a task.\n" in err
     assert "\nDelete 2 tasks? [y/N] 2 deleted; account " in err

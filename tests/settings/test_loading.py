@@ -170,6 +170,14 @@ def test_inspect_with_several_sources_tells_used_from_passed_over(write: Write, 
     assert (found["environment"], found[str(dotenv)], found[str(file)]) == ("used", "passed over", "used")
 
 
+def test_inspect_with_pair_in_two_sources_tells_which_is_in_effect(write: Write, set_pair: SetPair) -> None:
+    set_pair("environment")
+    write("config/qf_tasks.toml", "max_retries = 1\n" + pair_toml("file"))
+    in_effect = {report.name: report.in_effect for report in inspect_sources() if report.fields}
+    assert in_effect["environment"] == ("access_key", "secret_key")
+    assert in_effect["settings file"] == ("max_retries",)
+
+
 def test_inspect_with_half_a_pair_first_uses_no_key_of_another(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
