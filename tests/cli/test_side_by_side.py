@@ -1,0 +1,56 @@
+"""A sandbox, the raw SDK and the command, each in a process of its own, on the same tasks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import qf_tasks
+
+_COMMAND = [sys.executable, "-m", "qf_tasks"]
+_ROOT = Path(qf_tasks.__file__).parents[1]
+_RAW = """
+import json, sys
+from qianfan.resources.console.utils import call_action
+action, params = sys.argv[1], json.loads(sys.argv[2])
+print(json.dumps(call_action("/v2/batchinference", action, params).body["result"]))
+"""
+_NEW = """{"name": "by-the-sdk", "endpoint": "ernie-x1-turbo-32k",
+"inputBosUri": "bos:/bucket/in/", "outputBosUri": "bos:/bucket/out/"}"""
+
+
+@pytest.fixture
+def surrounding() -> Iterator[dict[str, str]]:
+    """Return the variables that `qf-tasks sandbox` prints, while it serves."""
+    command = [*_COMMAND, "sandbox", "--tasks", "3", "--speed", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=_ROOT
+    ) as it:
+        assert it.stdout
+        exports = [it.stdout.readline().split()[1] for _ in range(3)]
+        yield {**os.environ, **dict(pair.split("=", 1) for pair in exports)}
+        it.terminate()
+
+
+def run(command: list[str], surrounding: dict[str, str]) -> tuple[int, str]:
+    done = subprocess.run(
+        command, env=surrounding, cwd=_ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.returncode, done.stdout.strip()
+
+
+def test_tasks_made_and_deleted_by_the_sdk_are_the_same_for_the_command(surrounding: dict[str, str]) -> None:
+    raw = [sys.executable, "-c", _RAW]
+    code, created = run([*raw, "CreateBatchInferenceTask", _NEW], surrounding)
+    assert code == 0
+    code, listed = run([*_COMMAND, "list", "--name", "by-the-sdk", "--ids"], surrounding)
+    assert (code, listed) == (0, created.split('"')[3])
+
+    code, done = run([*_COMMAND, "list", "--run-status", "done", "--ids", "--limit", "1"], surrounding)
+    assert run([*raw, "DeleteBatchInferenceTask", f'{{"taskId": "{done}"}}'], surrounding) == (0, "true")
+    assert run([*_COMMAND, "get", done], surrounding)[0] == 1
