@@ -16,6 +16,7 @@ from qf_tasks.models import CreatedTask, Task
 from qf_tasks.run_status import RunStatus
 
 TaskLike = str | Task | CreatedTask
+RunStatusLike = str | Iterable[str] | None
 Seconds = float | timedelta
 Age = str | float | timedelta | datetime
 Callback = TypeVar("Callback", bound=Callable[..., object])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
 from os import PathLike
 from typing import Protocol
 
 from qf_tasks import _planning, bulk
-from qf_tasks.models import CreatedTask, Task
+from qf_tasks._arguments import Age, RunStatusLike, Seconds, TaskLike
 from qf_tasks.reports import BulkOutcome, BulkReport, PurgePlan
 
 
@@ -21,10 +20,10 @@ class ManyTasks:
 
     def delete_many(
         self: _Client,
-        tasks: Iterable[str | Task | CreatedTask],
+        tasks: Iterable[TaskLike],
         *,
         stop_first: bool = False,
-        stop_timeout: float | timedelta | None = 300.0,
+        stop_timeout: Seconds | None = 300.0,
         missing_ok: bool = False,
         max_workers: int = 8,
         journal: str | PathLike[str] | None = None,
@@ -67,7 +66,7 @@ class ManyTasks:
 
     def stop_many(
         self: _Client,
-        tasks: Iterable[str | Task | CreatedTask],
+        tasks: Iterable[TaskLike],
         *,
         max_workers: int = 8,
         on_progress: Callable[[BulkOutcome, int, int], None] | None = None,
@@ -85,9 +84,9 @@ class ManyTasks:
     def plan_purge(
         self: _Client,
         *,
-        run_status: str | Iterable[str] | None = None,
+        run_status: RunStatusLike = None,
         name: str | None = None,
-        older_than: str | float | timedelta | datetime | None = None,
+        older_than: Age | None = None,
         creator: str | None = None,
         keep_newest: int = 0,
         stop_first: bool = False,
@@ -131,7 +130,7 @@ class ManyTasks:
         self: _Client,
         plan: PurgePlan,
         *,
-        stop_timeout: float | timedelta | None = 300.0,
+        stop_timeout: Seconds | None = 300.0,
         max_workers: int = 8,
         journal: str | PathLike[str] | None = None,
         on_progress: Callable[[BulkOutcome, int, int], None] | None = None,

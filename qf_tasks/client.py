@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self
@@ -15,6 +14,7 @@ from typing import Any, ClassVar, NoReturn, Self
 from pydantic import SecretStr
 
 from qf_tasks import _answers, _arguments, _creating, _ending, _listing, _requesting, _waiting
+from qf_tasks._arguments import Age, RunStatusLike, Seconds, TaskLike
 from qf_tasks._clock import Clock
 from qf_tasks._many import ManyTasks
 from qf_tasks._retry import Retrier
@@ -33,10 +33,6 @@ from qf_tasks.models import (
 from qf_tasks.settings import Account, Settings
 
 _logger = logging.getLogger("qf_tasks")
-
-TaskLike = str | Task | CreatedTask
-RunStatusLike = str | Iterable[str] | None
-Seconds = float | timedelta
 
 
 class TaskClient(ManyTasks):
@@ -146,7 +142,7 @@ class TaskClient(ManyTasks):
         *,
         run_status: RunStatusLike = None,
         name: str | None = None,
-        older_than: str | Seconds | datetime | None = None,
+        older_than: Age | None = None,
         newest_first: bool = True,
         limit: int | None = None,
         page_size: int = 100,
