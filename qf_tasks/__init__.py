@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from qf_tasks.models import DeleteResult as DeleteResult
     from qf_tasks.models import ModelFamily as ModelFamily
     from qf_tasks.models import ModelVersion as ModelVersion
-    from qf_tasks.models import Reply as Reply
+    from qf_tasks.models import Response as Response
     from qf_tasks.models import StopResult as StopResult
     from qf_tasks.models import SupportedModels as SupportedModels
     from qf_tasks.models import Task as Task
@@ -82,7 +82,7 @@ _HOMES = {
         "DeleteResult",
         "ModelFamily",
         "ModelVersion",
-        "Reply",
+        "Response",
         "StopResult",
         "SupportedModels",
         "Task",

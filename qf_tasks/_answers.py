@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Unpack
 from qf_tasks import _wire
 from qf_tasks._codes import api_error, safe_line
 from qf_tasks.errors import ApiError, BadResponseError, Facts, QfTasksError
-from qf_tasks.models import Reply, SupportedModels, Task, TaskPage
+from qf_tasks.models import Response, SupportedModels, Task, TaskPage
 
 # These two answer `"result": true` (Tmo1fqp46 and the page of the delete); nothing else is a success.
 _CONFIRMED = frozenset({"StopBatchInferenceTask", "DeleteBatchInferenceTask"})
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     elapsed: float = 0.0
 
 
-def read(answer: Answer, action: str, task_id: str | None = None) -> Reply:
+def read(answer: Answer, action: str, task_id: str | None = None) -> Response:
     """Return the reply that an answer holds.
 
     Raises:
@@ -57,7 +57,7 @@ def read(answer: Answer, action: str, task_id: str | None = None) -> Reply:
         raise _unreadable("The answer has no result", answer, facts)
     if action in _CONFIRMED and body["result"] is not True:
         raise _unconfirmed(body["result"], answer, facts)
-    return Reply(
+    return Response(
         body=body,
         request_id=request_id,
         status=answer.status,
@@ -66,7 +66,7 @@ def read(answer: Answer, action: str, task_id: str | None = None) -> Reply:
     )
 
 
-def task(reply: Reply, task_id: str) -> Task:
+def task(reply: Response, task_id: str) -> Task:
     """Return the task that a reply describes.
 
     Raises:
@@ -78,7 +78,7 @@ def task(reply: Reply, task_id: str) -> Task:
     return described
 
 
-def created_task_id(reply: Reply) -> str:
+def created_task_id(reply: Response) -> str:
     """Return the id that the service gave to a new task.
 
     Raises:
@@ -89,7 +89,7 @@ def created_task_id(reply: Reply) -> str:
     raise _misshapen("The answer to the create has no task id", reply, may_have_been_applied=True)
 
 
-def page(reply: Reply) -> TaskPage:
+def page(reply: Response) -> TaskPage:
     """Return the page of tasks that a reply holds.
 
     Raises:
@@ -101,7 +101,7 @@ def page(reply: Reply) -> TaskPage:
     return found
 
 
-def supported_models(reply: Reply) -> SupportedModels:
+def supported_models(reply: Response) -> SupportedModels:
     """Return the models that a reply lists.
 
     Raises:
@@ -183,7 +183,7 @@ def _unreadable(what: str, answer: Answer, facts: Facts) -> BadResponseError:
     return BadResponseError(f"{what}: {_excerpt(answer.content)}", **facts)
 
 
-def _misshapen(what: str, reply: Reply, **facts: Unpack[Facts]) -> BadResponseError:
+def _misshapen(what: str, reply: Response, **facts: Unpack[Facts]) -> BadResponseError:
     facts["status"], facts["request_id"], facts["attempts"] = reply.status, reply.request_id, reply.attempts
     excerpt = _excerpt(json.dumps(reply.body, ensure_ascii=False).encode())
     return BadResponseError(f"{what}: {excerpt}", **facts)

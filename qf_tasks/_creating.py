@@ -22,7 +22,7 @@ from qf_tasks.errors import (
     QuotaExceededError,
     TaskNotFoundError,
 )
-from qf_tasks.models import CreatedTask, Reply, Task, TaskPage
+from qf_tasks.models import CreatedTask, Response, Task, TaskPage
 from qf_tasks.run_status import RunStatus
 
 ACTION = "CreateBatchInferenceTask"
@@ -43,7 +43,7 @@ _DEFAULTS: dict[str, tuple[object, ...]] = {
 class Verbs(Protocol):
     """What this room needs of the client."""
 
-    def call(self, action: str, params: Mapping[str, Any]) -> Reply: ...
+    def call(self, action: str, params: Mapping[str, Any]) -> Response: ...
 
     def get(self, task: str) -> Task: ...
 
@@ -98,13 +98,13 @@ def create(
     clock: Clock,
     *,
     adopt_within: float | None,
-    wait_for_slot: float | None,
+    quota_timeout: float | None,
 ) -> CreatedTask:
     """Create one task, or find the one that an earlier attempt has created."""
     creation = _Creation(verbs, body, claims, clock)
     if adopt_within is not None and (found := creation.of_earlier_process(adopt_within)):
         return found
-    deadline = clock.now() + (wait_for_slot or 0.0)
+    deadline = clock.now() + (quota_timeout or 0.0)
     for pause in pauses(_LONGEST_SLOT_PAUSE):
         try:
             return creation.once()
@@ -148,7 +148,7 @@ class _Creation:
     def _adopted(self, task: Task) -> CreatedTask:
         """Take a task that was found as the one that this create has made."""
         self._claims.claim(task.task_id)
-        return CreatedTask(task.task_id, task.request_id, self._body["name"], adopted=True)
+        return CreatedTask(task.task_id, task.request_id, self._body["name"], reused=True)
 
     def of_earlier_process(self, within: float) -> CreatedTask | None:
         """Return the task that an earlier run of the same program created, unless it came to a bad end."""
@@ -220,7 +220,7 @@ class _Creation:
         query = _listing.Query((), newest_first=True, page_size=100)
         now: datetime | None = None
 
-        def call(action: str, params: dict[str, Any]) -> Reply:
+        def call(action: str, params: dict[str, Any]) -> Response:
             nonlocal now
             reply = self._verbs.call(action, params)
             now = now or _answers.date_of(reply.headers) or datetime.now(UTC)

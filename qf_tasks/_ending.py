@@ -20,7 +20,7 @@ from qf_tasks.errors import (
     TaskStateError,
     WaitTimeoutError,
 )
-from qf_tasks.models import DeleteResult, Reply, StopResult, Task
+from qf_tasks.models import DeleteResult, Response, StopResult, Task
 from qf_tasks.run_status import RunStatus
 
 ACTION = "DeleteBatchInferenceTask"
@@ -29,7 +29,7 @@ ACTION = "DeleteBatchInferenceTask"
 class Verbs(Protocol):
     """What this room needs of the client."""
 
-    def call(self, action: str, params: Mapping[str, Any]) -> Reply: ...
+    def call(self, action: str, params: Mapping[str, Any]) -> Response: ...
 
     def get(self, task: str) -> Task: ...
 
@@ -69,7 +69,7 @@ def delete(
     return DeleteResult(task_id, reply.request_id, "deleted", stopped, reply.attempts)
 
 
-def _deleted(verbs: Verbs, task_id: str) -> Reply:
+def _deleted(verbs: Verbs, task_id: str) -> Response:
     try:
         return verbs.call(ACTION, {"taskId": task_id})
     except ApiError as refusal:

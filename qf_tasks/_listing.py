@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 from qf_tasks import _answers
 from qf_tasks.errors import BadResponseError, InvalidRequestError
-from qf_tasks.models import Reply, Task, TaskPage
+from qf_tasks.models import Response, Task, TaskPage
 from qf_tasks.run_status import RunStatus
 
 ACTION = "DescribeBatchInferenceTasks"
 _MOST_EMPTY_PAGES = 100  # in a row; a service that filters after it pages may send some
-Call = Callable[[str, dict[str, Any]], Reply]
+Call = Callable[[str, dict[str, Any]], Response]
 
 
 class Query(NamedTuple):

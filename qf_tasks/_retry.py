@@ -23,7 +23,7 @@ from qf_tasks.errors import (
     ServerError,
     ServiceUnreachableError,
 )
-from qf_tasks.models import Reply
+from qf_tasks.models import Response
 from qf_tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Retrier:
     def __init__(
         self,
         settings: Settings,
-        send: Callable[[str, Mapping[str, Any]], Reply],
+        send: Callable[[str, Mapping[str, Any]], Response],
         clock: Clock,
     ) -> None:
         self._settings = settings
@@ -92,7 +92,7 @@ class Retrier:
         self._clock = clock
         self._resume_at = 0.0
 
-    def call(self, action: str, params: Mapping[str, Any]) -> Reply:
+    def call(self, action: str, params: Mapping[str, Any]) -> Response:
         """Return the reply to an action; its `attempts` and `elapsed` are those of all attempts.
 
         Raises:
@@ -111,7 +111,7 @@ class Retrier:
         )
         return retrying(self._attempt, attempts, params)
 
-    def _attempt(self, attempts: _Attempts, params: Mapping[str, Any]) -> Reply:
+    def _attempt(self, attempts: _Attempts, params: Mapping[str, Any]) -> Response:
         if (pause := self._resume_at - self._clock.now()) > 0:
             self._clock.sleep(pause)
         attempts.count += 1

@@ -28,7 +28,7 @@ from qf_tasks._codes import scrubbed
 from qf_tasks._failures import of_signal_handler, translated
 from qf_tasks._signing import authorization
 from qf_tasks.errors import QfTasksError
-from qf_tasks.models import Reply
+from qf_tasks.models import Response
 from qf_tasks.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Transport:
         """Return the host alone."""
         return f"<Transport to {self._netloc}>"
 
-    def send(self, action: str, params: Mapping[str, Any]) -> Reply:
+    def send(self, action: str, params: Mapping[str, Any]) -> Response:
         """Return the reply to an action that was sent once.
 
         Raises:

@@ -24,7 +24,7 @@ from qf_tasks.models import (
     CreatedTask,
     DeleteResult,
     ModelVersion,
-    Reply,
+    Response,
     StopResult,
     SupportedModels,
     Task,
@@ -215,7 +215,7 @@ class TaskClient(ManyTasks):
         completion_window: str | None = None,
         extra: Mapping[str, Any] | None = None,
         adopt_within: Seconds | None = None,
-        wait_for_slot: Seconds | None = None,
+        quota_timeout: Seconds | None = None,
     ) -> CreatedTask:
         """Create a task, once, and return its id.
 
@@ -234,7 +234,7 @@ class TaskClient(ManyTasks):
             extra: further members of the request, in the service's own names.
             adopt_within: seconds to look back for an equal task before creating one, for a program that is
                 itself repeated; a task that failed or was stopped is not taken. Default: do not look.
-            wait_for_slot: seconds to wait while the account's 20 places are taken; default: do not wait.
+            quota_timeout: seconds to wait while the account's 20 places are taken; default: do not wait.
 
         Raises:
             QuotaExceededError: the places are taken.
@@ -259,9 +259,9 @@ class TaskClient(ManyTasks):
             self._claims,
             self._clock,
             adopt_within=_arguments.seconds_or_none(adopt_within, "adopt_within"),
-            wait_for_slot=_arguments.seconds_or_none(wait_for_slot, "wait_for_slot"),
+            quota_timeout=_arguments.seconds_or_none(quota_timeout, "quota_timeout"),
         )
-        self._tell("adopted" if created.adopted else "created", created.task_id, created.request_id)
+        self._tell("reused" if created.reused else "created", created.task_id, created.request_id)
         return created
 
     def stop(self, task: TaskLike) -> StopResult:
@@ -368,7 +368,7 @@ class TaskClient(ManyTasks):
         task_ids = _arguments.task_ids(tasks)
         return self._watch(timeout, poll_interval).each(task_ids)
 
-    def call(self, action: str, params: Mapping[str, Any]) -> Reply:
+    def call(self, action: str, params: Mapping[str, Any]) -> Response:
         """Return the reply to any action of the route, normalised like those of the other methods.
 
         Args:

@@ -220,16 +220,16 @@ class StopResult(Model):
 
 @dataclass(frozen=True, slots=True)
 class CreatedTask(Model):
-    """The id of a task that was created; `adopted` where an earlier create was found to be it."""
+    """The id of a task that was created; `reused` where an earlier create was found to be it."""
 
     task_id: str
     request_id: str | None
     name: str
-    adopted: bool = False
+    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Reply(Model):
+class Response(Model):
     """An answer of the service to any action: its JSON object whole, and what came with it.
 
     Attributes:
@@ -251,6 +251,6 @@ class Reply(Model):
 
     def __repr__(self) -> str:
         """Return one short line, without the body."""
-        return f"<Reply {self.status}, request id {self.request_id}>"
+        return f"<Response {self.status}, request id {self.request_id}>"
 
     __str__ = __repr__

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qf_tasks import TaskClient
     from qf_tasks.sandbox import Sandbox
 
-_MARK = "qianfan_refusals"
+_MARK = "qianfan_allow_rejections"
 _SPEED = 100.0  # a task that is created is done within a second, so that code under test can wait for it
 _OWN_VARIABLES = ("QIANFAN_", "QF_TASKS_")
 
@@ -48,7 +48,7 @@ def qianfan_sandbox(
 
     No settings file, `.env` or variable of the developer's own (`QIANFAN_…`, `QF_TASKS_…`) reaches in.
     An unknown path or action, or a refused signature, fails the test with what was seen, unless the test is
-    marked with `qianfan_refusals`.
+    marked with `qianfan_allow_rejections`.
     """
     sandbox = qianfan_sandbox_server
     sandbox.reset()

@@ -61,7 +61,7 @@ def clean_surrounding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Return a running sandbox, with other choices where a test's parameters say so."""
-    with Sandbox(choices=getattr(request, "param", None)) as running:
+    with Sandbox(frozen=True, behavior=getattr(request, "param", None)) as running:
         yield running
 
 

@@ -32,7 +32,7 @@ REFUSALS = {
 
 
 def with_result(result: object) -> Fault:
-    return Fault.changed(lambda body: {**body, "result": result})
+    return Fault.transform(lambda body: {**body, "result": result})
 
 
 def archiving(body: Any) -> Any:
@@ -46,8 +46,8 @@ def archiving(body: Any) -> Any:
 
 
 FAULTS: dict[str, Fault] = {
-    "cut-before": Fault.cut_before(),
-    "cut-after": Fault.cut_after(),
+    "cut-before": Fault.reset_before(),
+    "cut-after": Fault.reset_after(),
     "truncated": Fault.truncated(),
     "slow": Fault.slow(3.0),
     "slow-body": Fault.slow_body(3.0),
@@ -75,10 +75,10 @@ FAULTS: dict[str, Fault] = {
     "empty": Fault.body(b""),
     "null": Fault.body(b"null"),
     "list": Fault.body(b"[]"),
-    "no-result": Fault.changed(lambda body: {"requestId": body["requestId"]}),
+    "no-result": Fault.transform(lambda body: {"requestId": body["requestId"]}),
     "false": with_result(False),
     "seven": with_result(7),
-    "unknown-state": Fault.changed(archiving),
+    "unknown-state": Fault.transform(archiving),
     "more-headers": Fault.headers({"Set-Cookie": "a=b", "X-Ratelimit-Limit-Requests": "1"}),
 }
 
@@ -132,11 +132,11 @@ def found(sections: Iterable[str], faults: Iterable[str], observed: Callable[[st
 
 def under_fault(place: Place, fault: str) -> str:
     """Let a fault fall on a request, and return what is seen and left."""
-    with Sandbox(stop_seconds=ENDS) as sandbox:
+    with Sandbox(frozen=True, stop_seconds=ENDS) as sandbox:
         task_ids = added(sandbox, place.run_statuses)
         if place.is_lost:
-            sandbox.order(Fault.cut_after(), action=CREATE)
-        sandbox.order(FAULTS[fault], action=place.action, skip=place.nth - 1)
+            sandbox.inject(Fault.reset_after(), action=CREATE)
+        sandbox.inject(FAULTS[fault], action=place.action, skip=place.nth - 1)
         with client_of(sandbox, request_timeout=0.5 if "slow" in fault else 60) as client:
             return observed(sandbox, client, place, task_ids, REFUSALS.get(fault))
 

@@ -22,7 +22,7 @@ def elsewhere(port_of: Callable[[], AbstractContextManager[int]], **settings: An
 
     @contextmanager
     def surrounding(_directory: Path) -> Iterator[Way]:
-        with Sandbox() as sandbox, port_of() as port:
+        with Sandbox(frozen=True) as sandbox, port_of() as port:
             yield sandbox, {"base_url": f"http://127.0.0.1:{port}", **settings}
 
     return surrounding
@@ -30,7 +30,7 @@ def elsewhere(port_of: Callable[[], AbstractContextManager[int]], **settings: An
 
 @contextmanager
 def nowhere(_directory: Path) -> Iterator[Way]:
-    with Sandbox() as sandbox:
+    with Sandbox(frozen=True) as sandbox:
         yield sandbox, {"base_url": "https://qianfan.invalid"}
 
 
@@ -69,7 +69,10 @@ def through_a_proxy(*, connect_status: int = 200, applied: bool | None = None) -
 @contextmanager
 def with_too_short_a_length(_directory: Path) -> Iterator[Way]:
     """Promise half of each body; the other half comes all the same, where the next answer would begin."""
-    with Sandbox() as sandbox, wire.relay(sandbox.port, count=lambda: 0, edit=wire.half_as_long) as line:
+    with (
+        Sandbox(frozen=True) as sandbox,
+        wire.relay(sandbox.port, count=lambda: 0, edit=wire.half_as_long) as line,
+    ):
         yield sandbox, {"base_url": f"http://127.0.0.1:{line.port}"}
 
 
@@ -78,8 +81,8 @@ def under(fault: Fault, **settings: Any) -> Surrounding:
 
     @contextmanager
     def surrounding(_directory: Path) -> Iterator[Way]:
-        with Sandbox() as sandbox:
-            sandbox.order(fault, times=None)
+        with Sandbox(frozen=True) as sandbox:
+            sandbox.inject(fault, times=None)
             yield sandbox, {"base_url": sandbox.url, **settings}
 
     return surrounding

@@ -68,7 +68,7 @@ _ID = {"x-bce-request-id": "r-1"}
 def test_delete_answered_with_what_cannot_be_read_raises_bad_response(
     sandbox: Sandbox, client: TaskClient, task_id: str, content: bytes, excerpt: str
 ) -> None:
-    sandbox.order(Fault.body(content, headers=_ID))
+    sandbox.inject(Fault.body(content, headers=_ID))
     error = refused(client, task_id)
     assert type(error) is BadResponseError
     assert (error.status, error.request_id, error.task_id) == (200, "r-1", task_id)
@@ -81,7 +81,7 @@ def test_delete_answered_with_what_cannot_be_read_raises_bad_response(
 def test_call_answered_with_what_only_python_takes_for_json_raises_bad_response(
     sandbox: Sandbox, client: TaskClient, odd: bytes
 ) -> None:
-    sandbox.order(Fault.body(b'{"result": {"name": %s}}' % odd))
+    sandbox.inject(Fault.body(b'{"result": {"name": %s}}' % odd))
     with pytest.raises(BadResponseError, match="no JSON object"):
         client.call("SomethingNew", {})
 
@@ -90,7 +90,7 @@ def test_excerpt_of_a_hostile_answer_is_one_short_line_without_a_signed_header(
     sandbox: Sandbox, client: TaskClient, task_id: str
 ) -> None:
     echoed = b"\x1b[31m\nAuthorization: bce-auth-v1/AK/2025-01-01T00:00:00Z/300/host/0123\r\n" + b"x" * 5000
-    sandbox.order(Fault.body(echoed))
+    sandbox.inject(Fault.body(echoed))
     message = refused(client, task_id).message
     assert message.isprintable()
     assert len(message) < 200
@@ -102,7 +102,7 @@ def test_excerpt_of_a_hostile_answer_is_one_short_line_without_a_signed_header(
 def test_delete_answered_by_a_stranger_with_a_bad_status_raises_bad_response(
     sandbox: Sandbox, client: TaskClient, task_id: str, status: int
 ) -> None:
-    sandbox.order(Fault.body(HTML, status=status, content_type="text/html"))
+    sandbox.inject(Fault.body(HTML, status=status, content_type="text/html"))
     error = refused(client, task_id)
     assert type(error) is BadResponseError
     assert error.status == status
@@ -110,7 +110,7 @@ def test_delete_answered_by_a_stranger_with_a_bad_status_raises_bad_response(
 
 
 def test_get_redirected_does_not_follow(sandbox: Sandbox, client: TaskClient, task_id: str) -> None:
-    sandbox.order(Fault.redirect())
+    sandbox.inject(Fault.redirect())
     with pytest.raises(BadResponseError, match="HTTP 302 Found"):
         client.get(task_id)
     assert len(sandbox.requests) == 1
@@ -130,8 +130,8 @@ def test_code_and_message_in_a_200_raise_what_the_status_raises(
     sandbox: Sandbox, client: TaskClient, refusal: tuple[str, int], expected: type[ApiError]
 ) -> None:
     code, status = refusal
-    sandbox.order(Fault.status(status, code=code, message="no"))
-    sandbox.order(Fault.hidden_error(code, "no"))
+    sandbox.inject(Fault.status(status, code=code, message="no"))
+    sandbox.inject(Fault.hidden_error(code, "no"))
     told, hidden = (_failure_to_get(client, "infer-1") for _ in range(2))
     assert type(told) is type(hidden) is expected
     assert (told.status, hidden.status) == (status, 200)
@@ -156,7 +156,7 @@ def _failure_to_get(client: TaskClient, task_id: str) -> QfTasksError:
 def test_error_shapes_of_other_routes_inside_a_200_are_read_too(
     sandbox: Sandbox, client: TaskClient, task_id: str, body: dict[str, Any]
 ) -> None:
-    sandbox.order(Fault.body(json.dumps(body).encode()))
+    sandbox.inject(Fault.body(json.dumps(body).encode()))
     error = refused(client, task_id)
     assert type(error) is RateLimitError
     assert (error.code, error.message, error.request_id) == ("18", "qps", "r-1")
@@ -166,12 +166,12 @@ def test_error_shapes_of_other_routes_inside_a_200_are_read_too(
 def test_code_that_says_no_error_is_none(
     sandbox: Sandbox, client: TaskClient, task_id: str, code: object
 ) -> None:
-    sandbox.order(Fault.changed(lambda body: {**body, "code": code, "message": "OK"}))
+    sandbox.inject(Fault.transform(lambda body: {**body, "code": code, "message": "OK"}))
     assert client.delete(task_id).outcome == "deleted"
 
 
 def test_delete_answered_false_raises_api_error(sandbox: Sandbox, client: TaskClient, task_id: str) -> None:
-    sandbox.order(Fault.body(b'{"requestId": "r-1", "result": false}'), action="DeleteBatchInferenceTask")
+    sandbox.inject(Fault.body(b'{"requestId": "r-1", "result": false}'), action="DeleteBatchInferenceTask")
     error = refused(client, task_id)
     assert type(error) is ApiError
     assert (error.status, error.request_id) == (200, "r-1")
@@ -179,7 +179,7 @@ def test_delete_answered_false_raises_api_error(sandbox: Sandbox, client: TaskCl
 
 
 def test_call_answered_false_returns_it(sandbox: Sandbox, client: TaskClient) -> None:
-    sandbox.order(Fault.body(b'{"result": false}'))
+    sandbox.inject(Fault.body(b'{"result": false}'))
     assert client.call("SomethingNew", {}).result is False
 
 
@@ -195,7 +195,7 @@ def test_delete_of_unknown_id_raises_not_found(sandbox: Sandbox, client: TaskCli
 def test_get_refused_with_an_unknown_code_raises_by_status(
     sandbox: Sandbox, client: TaskClient, task_id: str, status: int, expected: type[ApiError]
 ) -> None:
-    sandbox.order(Fault.status(status, code="NeverHeardOf", message="whatever"))
+    sandbox.inject(Fault.status(status, code="NeverHeardOf", message="whatever"))
     error = _failure_to_get(client, task_id)
     assert type(error) is expected
     assert (error.code, error.message) == ("NeverHeardOf", "whatever")
@@ -205,7 +205,7 @@ def test_gateway_that_speaks_in_headers_alone_is_understood(
     sandbox: Sandbox, client: TaskClient, task_id: str
 ) -> None:
     said = {"X-Bce-Error-Code": "AccessDenied", "X-Bce-Error-Message": "Access denied.", **_ID}
-    sandbox.order(Fault.body(b"", status=403, headers=said))
+    sandbox.inject(Fault.body(b"", status=403, headers=said))
     error = refused(client, task_id)
     assert type(error) is PermissionDeniedError
     assert str(error) == "Access denied. [AccessDenied, request id r-1]"
@@ -218,7 +218,7 @@ def test_gateway_that_speaks_in_headers_alone_is_understood(
 def test_status_without_a_word_of_the_service_chooses_the_class(
     sandbox: Sandbox, client: TaskClient, task_id: str, status: int, expected: type[ApiError]
 ) -> None:
-    sandbox.order(Fault.body(b"", status=status))
+    sandbox.inject(Fault.body(b"", status=status))
     assert type(refused(client, task_id)) is expected
 
 
@@ -229,7 +229,7 @@ def test_status_without_a_word_of_the_service_chooses_the_class(
 def test_retry_after_is_told_in_seconds(
     sandbox: Sandbox, make_client: MakeClient, value: str, expected: float | None
 ) -> None:
-    sandbox.order(Fault.status(429, retry_after=value))
+    sandbox.inject(Fault.status(429, retry_after=value))
     assert refused(make_client(max_retries=0), "infer-1").retry_after == expected
 
 
@@ -238,7 +238,7 @@ def test_retry_after_as_a_date_is_counted_from_the_date_of_the_service(
 ) -> None:
     sandbox.clock_offset = 120
     until = sandbox.now.replace(microsecond=0) + timedelta(seconds=150)
-    sandbox.order(Fault.status(503, retry_after=format_datetime(until, usegmt=True)))
+    sandbox.inject(Fault.status(503, retry_after=format_datetime(until, usegmt=True)))
     retry_after = refused(client, task_id).retry_after
     assert retry_after == pytest.approx(30.0, abs=1.0)
 
@@ -249,7 +249,7 @@ def test_retry_after_as_a_date_is_counted_from_the_date_of_the_service(
 def test_get_answered_with_no_task_raises_bad_response(
     sandbox: Sandbox, client: TaskClient, result: object
 ) -> None:
-    sandbox.order(Fault.body(json.dumps({"requestId": "r-1", "result": result}).encode()))
+    sandbox.inject(Fault.body(json.dumps({"requestId": "r-1", "result": result}).encode()))
     error = _failure_to_get(client, "infer-1")
     assert type(error) is BadResponseError
     assert (error.status, error.request_id, error.task_id) == (200, "r-1", "infer-1")
@@ -258,19 +258,19 @@ def test_get_answered_with_no_task_raises_bad_response(
 def test_get_answered_with_another_task_raises_bad_response(
     sandbox: Sandbox, client: TaskClient, task_id: str
 ) -> None:
-    sandbox.order(Fault.changed(lambda body: {**body, "result": {**body["result"], "taskId": "infer-2"}}))
+    sandbox.inject(Fault.transform(lambda body: {**body, "result": {**body["result"], "taskId": "infer-2"}}))
     assert type(_failure_to_get(client, task_id)) is BadResponseError
 
 
 def test_list_answered_with_a_task_without_an_id_raises_bad_response(
     sandbox: Sandbox, client: TaskClient
 ) -> None:
-    sandbox.order(Fault.body(b'{"result": {"taskList": [{"runStatus": "Done"}], "pageInfo": {}}}'))
+    sandbox.inject(Fault.body(b'{"result": {"taskList": [{"runStatus": "Done"}], "pageInfo": {}}}'))
     with pytest.raises(BadResponseError, match="no list of tasks"):
         list(client.list())
 
 
 def test_models_answered_with_a_list_raises_bad_response(sandbox: Sandbox, client: TaskClient) -> None:
-    sandbox.order(Fault.body(b'{"result": []}'))
+    sandbox.inject(Fault.body(b'{"result": []}'))
     with pytest.raises(BadResponseError, match="no models"):
         client.models()

@@ -34,7 +34,7 @@ TIMES: dict[str, Verb] = {
     "timeout as completed": lambda client, time: client.as_completed([ID], timeout=time),
     "poll_interval as completed": lambda client, time: client.as_completed([ID], poll_interval=time),
     "adopt_within": lambda client, time: create(client, adopt_within=time),
-    "wait_for_slot": lambda client, time: create(client, wait_for_slot=time),
+    "quota_timeout": lambda client, time: create(client, quota_timeout=time),
     "older_than": lambda client, time: client.list(older_than=time),
 }
 

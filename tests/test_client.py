@@ -168,17 +168,17 @@ def test_client_keeps_its_connection(sandbox: Sandbox, client: TaskClient) -> No
 
 def test_client_goes_on_after_every_kind_of_broken_line(sandbox: Sandbox, make_client: MakeClient) -> None:
     client = make_client(max_retries=0)
-    for fault in (Fault.cut_before(), Fault.truncated(), Fault.html(502), Fault.cut_after()):
-        sandbox.order(fault)
+    for fault in (Fault.reset_before(), Fault.truncated(), Fault.html(502), Fault.reset_after()):
+        sandbox.inject(fault)
         with pytest.raises(QfTasksError):
             client.models()
         assert client.models().common
 
 
 def test_retryable_failure_is_repeated_until_the_answer(sandbox: Sandbox, client: TaskClient) -> None:
-    sandbox.order(Fault.status(503), times=2)
+    sandbox.inject(Fault.status(503), times=2)
     assert client.call("DescribeBatchInferenceModel", {}).attempts == 3
-    sandbox.order(Fault.status(503), times=None)
+    sandbox.inject(Fault.status(503), times=None)
     with pytest.raises(ServerError) as caught:
         client.models()
     assert caught.value.attempts == 4

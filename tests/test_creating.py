@@ -36,7 +36,7 @@ def test_create_with_the_least_sends_only_that(sandbox: Sandbox, client: TaskCli
         "outputBosUri": "bos:/bucket/out/",
     }
     assert list(sandbox.tasks) == [created.task_id]
-    assert (created.name, created.adopted) == ("nightly-01", False)
+    assert (created.name, created.reused) == ("nightly-01", False)
     assert created.request_id == sandbox.requests[-1].request_id
 
 
@@ -197,7 +197,7 @@ def test_create_with_a_version_from_models_is_taken(client: TaskClient) -> None:
 
 
 def test_create_refused_by_the_service_leaves_nothing(sandbox: Sandbox, client: TaskClient) -> None:
-    sandbox.order(Fault.status(400, code="InvalidBosUri"), action=CREATE)
+    sandbox.inject(Fault.status(400, code="InvalidBosUri"), action=CREATE)
     with pytest.raises(InvalidRequestError, match="InvalidBosUri") as caught:
         client.create(**TASK)
     assert (caught.value.attempts, caught.value.may_have_been_applied) == (1, False)

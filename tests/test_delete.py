@@ -21,7 +21,7 @@ from qf_tasks import (
     TaskNotFoundError,
     TaskStateError,
 )
-from qf_tasks.sandbox import Choices, Fault, RecordedRequest, Sandbox
+from qf_tasks.sandbox import Fault, RecordedRequest, Sandbox, ServerBehavior
 from tests.conftest import MakeClient
 
 ROUTE = "/v2/batchinference"
@@ -99,7 +99,7 @@ def test_delete_of_a_task_of_another_account_raises_and_leaves_it(
 def test_delete_whose_answer_was_lost_is_repeated_and_says_already_gone(
     sandbox: Sandbox, client: TaskClient
 ) -> None:
-    sandbox.order(Fault.cut_after())
+    sandbox.inject(Fault.reset_after())
     result = client.delete(sandbox.add_task())
     assert (result.outcome, result.attempts) == ("already_gone", 2)
     assert sandbox.tasks == {}
@@ -107,7 +107,7 @@ def test_delete_whose_answer_was_lost_is_repeated_and_says_already_gone(
 
 @pytest.mark.parametrize("code", ["SomethingNew", "InappropriateJSON"])
 def test_delete_refused_for_its_state_with_any_code_raises_state_error(code: str) -> None:
-    with Sandbox(choices=Choices(wrong_state_code=code)) as sandbox:
+    with Sandbox(frozen=True, behavior=ServerBehavior(wrong_state_code=code)) as sandbox:
         task_id = sandbox.add_task(run_status="Running")
         client = TaskClient(
             access_key=sandbox.access_key, secret_key=sandbox.secret_key, base_url=sandbox.url
@@ -153,7 +153,7 @@ def test_delete_refused_for_something_else_that_is_missing_does_not_say_already_
     sandbox: Sandbox, make_client: MakeClient, status: int, code: str
 ) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.status(status, code=code), action="DeleteBatchInferenceTask", times=None)
+    sandbox.inject(Fault.status(status, code=code), action="DeleteBatchInferenceTask", times=None)
     with pytest.raises(ApiError):
         make_client().delete(task_id, missing_ok=True)
     assert task_id in sandbox.tasks

@@ -17,7 +17,7 @@ from qf_tasks import (
     TaskNotFoundError,
     TaskStateError,
 )
-from qf_tasks.sandbox import Choices, Fault, Sandbox
+from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 from .conftest import MakeClient
 
@@ -26,18 +26,18 @@ GET = "DescribeBatchInferenceTask"
 ABSENT = "infer-9ia3kc1wt9mp"
 
 NOT_FOUND = [
-    Choices(),
-    Choices(not_found_status=404, not_found_code="Whatever"),
-    Choices(not_found_status=400, not_found_code="NoSuchTask"),
-    Choices(not_found_status=400, not_found_code="InvalidTaskId"),  # says nothing: looked into
-    Choices(not_found_status=409, not_found_code="E1234"),
+    ServerBehavior(),
+    ServerBehavior(not_found_status=404, not_found_code="Whatever"),
+    ServerBehavior(not_found_status=400, not_found_code="NoSuchTask"),
+    ServerBehavior(not_found_status=400, not_found_code="InvalidTaskId"),  # says nothing: looked into
+    ServerBehavior(not_found_status=409, not_found_code="E1234"),
 ]
 WRONG_STATE = [
-    Choices(),
-    Choices(wrong_state_status=409, wrong_state_code="Conflict"),
-    Choices(wrong_state_status=400, wrong_state_code="InappropriateJSON"),
-    Choices(wrong_state_status=403, wrong_state_code="OperationNotAllowed"),
-    Choices(wrong_state_status=200, wrong_state_code="336999"),
+    ServerBehavior(),
+    ServerBehavior(wrong_state_status=409, wrong_state_code="Conflict"),
+    ServerBehavior(wrong_state_status=400, wrong_state_code="InappropriateJSON"),
+    ServerBehavior(wrong_state_status=403, wrong_state_code="OperationNotAllowed"),
+    ServerBehavior(wrong_state_status=200, wrong_state_code="336999"),
 ]
 
 
@@ -46,12 +46,12 @@ def actions(sandbox: Sandbox) -> list[str | None]:
 
 
 @pytest.mark.parametrize("sandbox", NOT_FOUND, indirect=True)
-@pytest.mark.parametrize("lost", [Fault.cut_after(), Fault.truncated(), Fault.status(503, applied=True)])
+@pytest.mark.parametrize("lost", [Fault.reset_after(), Fault.truncated(), Fault.status(503, applied=True)])
 def test_delete_applied_with_answer_lost_is_already_gone(
     sandbox: Sandbox, client: TaskClient, lost: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(lost, action=DELETE)
+    sandbox.inject(lost, action=DELETE)
     with caplog.at_level(logging.INFO, "qf_tasks"):
         result = client.delete(task_id)
     assert (result.outcome, result.attempts, result.stopped) == ("already_gone", 2, False)
@@ -61,7 +61,7 @@ def test_delete_applied_with_answer_lost_is_already_gone(
 
 def test_delete_lost_before_it_was_applied_is_deleted(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.cut_before(), action=DELETE, times=2)
+    sandbox.inject(Fault.reset_before(), action=DELETE, times=2)
     result = client.delete(task_id)
     assert (result.outcome, result.attempts) == ("deleted", 3)
 
@@ -87,7 +87,7 @@ def test_delete_of_what_may_be_missing_is_already_gone(sandbox: Sandbox, client:
 def test_delete_rate_limited_and_then_not_found_is_not_its_own_doing(
     sandbox: Sandbox, client: TaskClient
 ) -> None:
-    sandbox.order(Fault.status(429), action=DELETE)
+    sandbox.inject(Fault.status(429), action=DELETE)
     with pytest.raises(TaskNotFoundError) as caught:
         client.delete(ABSENT)
     assert caught.value.attempts == 2
@@ -110,7 +110,7 @@ def test_delete_of_an_active_task_is_a_matter_of_its_state(
 
 def test_delete_refused_for_another_reason_is_told_as_it_is(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.status(400, code="Strange", message="who knows"), action=DELETE)
+    sandbox.inject(Fault.status(400, code="Strange", message="who knows"), action=DELETE)
     with pytest.raises(InvalidRequestError, match="who knows") as caught:
         client.delete(task_id)
     assert (caught.value.code, actions(sandbox)) == ("Strange", [DELETE, GET])
@@ -125,7 +125,7 @@ def test_delete_of_a_task_in_an_unknown_state_is_told_as_it_is(sandbox: Sandbox,
 
 def test_delete_that_says_false_is_looked_into(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.changed(lambda body: {**body, "result": False}), action=DELETE)
+    sandbox.inject(Fault.transform(lambda body: {**body, "result": False}), action=DELETE)
     with pytest.raises(TaskNotFoundError):  # the sandbox has carried it out, and the look says so
         client.delete(task_id)
     assert actions(sandbox) == [DELETE, GET]
@@ -133,8 +133,8 @@ def test_delete_that_says_false_is_looked_into(sandbox: Sandbox, client: TaskCli
 
 def test_delete_refused_with_the_look_failing_is_told_as_it_is(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.status(400, code="Strange"), action=DELETE)
-    sandbox.order(Fault.cut_before(), action=GET, times=None)
+    sandbox.inject(Fault.status(400, code="Strange"), action=DELETE)
+    sandbox.inject(Fault.reset_before(), action=GET, times=None)
     with pytest.raises(InvalidRequestError, match="Strange"):
         client.delete(task_id)
 
@@ -151,7 +151,7 @@ def test_delete_refused_with_the_look_failing_is_told_as_it_is(sandbox: Sandbox,
 def test_delete_refused_for_the_keys_is_not_looked_into(
     sandbox: Sandbox, client: TaskClient, refusal: Fault, kind: type[QfTasksError]
 ) -> None:
-    sandbox.order(refusal, times=None)
+    sandbox.inject(refusal, times=None)
     with pytest.raises(kind):
         client.delete(ABSENT, missing_ok=True)
     assert actions(sandbox) == [DELETE]
@@ -161,8 +161,8 @@ def test_delete_and_look_refused_for_different_reasons_is_not_taken_for_gone(
     sandbox: Sandbox, client: TaskClient
 ) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.status(400, code="Strange"), action=DELETE)
-    sandbox.order(Fault.status(400, code="Stranger"), action=GET)
+    sandbox.inject(Fault.status(400, code="Strange"), action=DELETE)
+    sandbox.inject(Fault.status(400, code="Stranger"), action=GET)
     with pytest.raises(InvalidRequestError) as caught:
         client.delete(task_id, missing_ok=True)
     assert (caught.value.code, list(sandbox.tasks)) == ("Strange", [task_id])
@@ -170,14 +170,16 @@ def test_delete_and_look_refused_for_different_reasons_is_not_taken_for_gone(
 
 def test_delete_and_look_forbidden_alike_is_not_taken_for_gone(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.status(403, code="NoRightToThis"), times=None)
+    sandbox.inject(Fault.status(403, code="NoRightToThis"), times=None)
     with pytest.raises(PermissionDeniedError, match="NoRightToThis"):
         client.delete(task_id, missing_ok=True)
 
 
 def test_delete_at_a_path_that_is_not_there_is_not_taken_for_gone(make_client: MakeClient) -> None:
-    with Sandbox(choices=Choices(unknown_action_status=404, unknown_action_code="InvalidURI")) as other:
-        other.order(Fault.status(404, code="InvalidURI"), times=None)
+    with Sandbox(
+        frozen=True, behavior=ServerBehavior(unknown_action_status=404, unknown_action_code="InvalidURI")
+    ) as other:
+        other.inject(Fault.status(404, code="InvalidURI"), times=None)
         client = make_client(base_url=other.url, access_key=other.access_key, secret_key=other.secret_key)
         with pytest.raises(ApiError) as caught:
             client.delete(ABSENT, missing_ok=True)
@@ -186,7 +188,7 @@ def test_delete_at_a_path_that_is_not_there_is_not_taken_for_gone(make_client: M
 
 def test_delete_that_never_arrives_tells_what_may_have_happened(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.cut_after(), action=DELETE, times=None)
+    sandbox.inject(Fault.reset_after(), action=DELETE, times=None)
     with pytest.raises(ServiceUnreachableError) as caught:
         client.delete(task_id)
     error = caught.value

@@ -99,20 +99,20 @@ delete with stop_first, the delete
     deleted, 9 sent          | nothing         | HARMLESS
 create
     OutcomeUnknown?, 5 sent  | nothing         | STRANGER cut-before 500 502-html 503 503-for-long 504
-    adopted, 3 sent          | Queuing         | LOST WRONG
+    reused, 3 sent          | Queuing         | LOST WRONG
     refused, 1 sent          | nothing         | 400 401 403 409 429-for-long no-in-200
     Api, 1 sent              | nothing         | 404
     created, 2 sent          | Queuing         | 429 busy
     created, 1 sent          | Queuing         | HARMLESS
 create whose answer was lost, the list
-    adopted, 4 sent          | Queuing         | OUTLASTED
+    reused, 4 sent          | Queuing         | OUTLASTED
     OutcomeUnknown?, 2 sent  | Queuing         | STRANGER WRONG REFUSED 404
-    adopted, 3 sent          | Queuing         | HARMLESS
+    reused, 3 sent          | Queuing         | HARMLESS
 create whose answer was lost, the look
-    adopted, 4 sent          | Queuing         | OUTLASTED
+    reused, 4 sent          | Queuing         | OUTLASTED
     OutcomeUnknown?, 3 sent  | Queuing         | STRANGER WRONG REFUSED
-    adopted, 5 sent          | Queuing         | 404
-    adopted, 3 sent          | Queuing         | HARMLESS
+    reused, 5 sent          | Queuing         | 404
+    reused, 3 sent          | Queuing         | HARMLESS
 wait, first look
     Done, 7 sent             | Done            | OUTLASTED
     BadResponse, 1 sent      | Running         | STRANGER WRONG
@@ -159,8 +159,8 @@ def test_every_verb_under_every_fault_is_as_the_table_says() -> None:
 
 @pytest.mark.parametrize("fault", [name for name in FAULTS if "slow" not in name])
 def test_create_under_a_fault_that_goes_on_makes_at_most_one_task(fault: str) -> None:
-    with Sandbox() as sandbox, client_of(sandbox) as client:
-        sandbox.order(FAULTS[fault], action=CREATE, times=None)
+    with Sandbox(frozen=True) as sandbox, client_of(sandbox) as client:
+        sandbox.inject(FAULTS[fault], action=CREATE, times=None)
         failure: QfTasksError | None = None
         try:
             verbs.create(client)

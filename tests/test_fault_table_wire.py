@@ -128,7 +128,7 @@ def test_bytes_beyond_the_length_are_not_taken_for_the_next_answer(tmp_path: Pat
         client_of(sandbox, max_retries=0, **settings) as client,
     ):
         done, running = added(sandbox, "Done Running")
-        sandbox.order(Fault.body(honest + forged, applied=True))
+        sandbox.inject(Fault.body(honest + forged, applied=True))
         assert client.delete(done).outcome == "deleted"
         with pytest.raises(BadResponseError):
             client.delete(running)

@@ -36,14 +36,14 @@ def restless() -> Iterator[None]:
 
 @pytest.fixture
 def second_sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
+    with Sandbox(frozen=True) as running:
         yield running
 
 
 @pytest.fixture
 def third_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """Return the sandbox to which the SDK's own global config points."""
-    with Sandbox() as running:
+    with Sandbox(frozen=True) as running:
         for name, value in running.env().items():
             monkeypatch.setattr(qianfan.get_config(), name.removeprefix("QIANFAN_"), value)
         yield running
@@ -127,7 +127,7 @@ def test_other_code_sees_the_failures_and_the_log_of_the_sdk(
     third_sandbox: Sandbox, client: TaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     client.models()
-    third_sandbox.order(Fault.status(500))
+    third_sandbox.inject(Fault.status(500))
     with pytest.raises(RequestError):
         raw_get("infer-1")
     assert "failed with http status code 500" in caplog.text
@@ -137,7 +137,7 @@ def test_failed_call_leaves_the_thread_to_other_code(
     sandbox: Sandbox, third_sandbox: Sandbox, client: TaskClient
 ) -> None:
     third_sandbox.add_task("infer-1")
-    sandbox.order(Fault.status(400))
+    sandbox.inject(Fault.status(400))
     with pytest.raises(QfTasksError):
         client.get("infer-1")
     assert raw_get("infer-1")["result"]["taskId"] == "infer-1"

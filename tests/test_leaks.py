@@ -34,7 +34,7 @@ _LOGGERS = (
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(secret_key=CANARY) as running:
+    with Sandbox(frozen=True, secret_key=CANARY) as running:
         running.add_task("infer-1")
         yield running
 
@@ -98,8 +98,8 @@ _FAULTS: dict[str, Fault] = {
     "an error in a 200": Fault.hidden_error("InternalError", _ECHO),
     "HTML": Fault.html(502),
     "a redirect": Fault.redirect(location=f"/{_ECHO}"),
-    "a line cut before": Fault.cut_before(),
-    "a line cut after": Fault.cut_after(),
+    "a line cut before": Fault.reset_before(),
+    "a line cut after": Fault.reset_after(),
     "half an answer": Fault.truncated(),
     "a foreign encoding": Fault.headers({"Content-Encoding": "gzip"}),
     "a false result": Fault.body(b'{"result": false}'),
@@ -127,7 +127,7 @@ _VERBS: dict[str, Callable[[TaskClient], object]] = {
 def test_failure_of_a_call_shows_no_secret(
     sandbox: Sandbox, client: TaskClient, fault: str, verb: str
 ) -> None:
-    sandbox.order(_FAULTS[fault], times=2)  # the call and its one repeat
+    sandbox.inject(_FAULTS[fault], times=2)  # the call and its one repeat
     try:
         value = _VERBS[verb](client)
     except QfTasksError as error:
@@ -206,7 +206,7 @@ def test_create_limited_by_a_handler_of_signals_ends_with_what_that_raises(
 
     client = make_client()
     client.models()
-    sandbox.order(Fault.slow(30))
+    sandbox.inject(Fault.slow(30))
     before = signal.signal(signal.SIGALRM, limit)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
@@ -227,7 +227,7 @@ def test_call_interrupted_by_a_signal_shows_no_secret(sandbox: Sandbox, make_cli
 
     client = make_client()
     client.models()
-    sandbox.order(Fault.slow(30))
+    sandbox.inject(Fault.slow(30))
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qf_tasks import BadResponseError, InvalidArgumentError, InvalidRequestError, Task, TaskClient
-from qf_tasks.sandbox import Choices, Fault, Sandbox
+from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 from .conftest import MakeClient
 
@@ -21,22 +21,22 @@ TOTAL = 250
 
 
 @pytest.fixture
-def choices(request: pytest.FixtureRequest) -> Choices:
-    """Return the choices of the sandbox, by default its own; a test sets others by its parameters."""
-    chosen: Choices = getattr(request, "param", Choices())
+def behavior(request: pytest.FixtureRequest) -> ServerBehavior:
+    """Return the behavior of the sandbox, by default its own; a test sets others by its parameters."""
+    chosen: ServerBehavior = getattr(request, "param", ServerBehavior())
     return chosen
 
 
 @pytest.fixture
-def sandbox(choices: Choices) -> Iterator[Sandbox]:
-    with Sandbox(choices=choices) as running:
+def sandbox(behavior: ServerBehavior) -> Iterator[Sandbox]:
+    with Sandbox(frozen=True, behavior=behavior) as running:
         yield running
 
 
-def markers(**other: Any) -> list[Choices]:
+def markers(**other: Any) -> list[ServerBehavior]:
     """Return both kinds of marker, each with and without `nextMarker`."""
     return [
-        Choices(inclusive_marker=inclusive, next_marker=named, **other)
+        ServerBehavior(inclusive_marker=inclusive, next_marker=named, **other)
         for inclusive in (True, False)
         for named in (True, False)
     ]
@@ -46,15 +46,15 @@ def ids(tasks: Iterator[Task]) -> list[str]:
     return [task.task_id for task in tasks]
 
 
-def requests_expected(tasks: int, page_size: int, choices: Choices) -> int:
+def requests_expected(tasks: int, page_size: int, behavior: ServerBehavior) -> int:
     """Return how many requests a listing takes.
 
     Without `nextMarker` the last task seen is the marker: an inclusive page then repeats it, and since that
     is all it would hold with a page size of one, two are asked for after the first page.
     """
-    if choices.next_marker:
+    if behavior.next_marker:
         return ceil(tasks / page_size)
-    return 1 + ceil((tasks - page_size) / (max(page_size, 2) - choices.inclusive_marker))
+    return 1 + ceil((tasks - page_size) / (max(page_size, 2) - behavior.inclusive_marker))
 
 
 LISTINGS = [
@@ -65,17 +65,17 @@ LISTINGS = [
 ]
 
 
-@pytest.mark.parametrize("choices", markers(), indirect=True)
+@pytest.mark.parametrize("behavior", markers(), indirect=True)
 @pytest.mark.parametrize("listing", LISTINGS)
 def test_list_many_pages_gives_each_task_once(
-    sandbox: Sandbox, client: TaskClient, choices: Choices, listing: dict[str, Any]
+    sandbox: Sandbox, client: TaskClient, behavior: ServerBehavior, listing: dict[str, Any]
 ) -> None:
     states = ["Failed" if number % 2 else "Done" for number in range(TOTAL)]
     added = [sandbox.add_task(run_status=state) for state in states]
     asked = [listing["run_status"] in (None, state) for state in states]
     expected = [task_id for task_id, is_asked in zip(added, asked, strict=True) if is_asked]
     assert ids(client.list(**listing)) == (expected[::-1] if listing["newest_first"] else expected)
-    assert len(sandbox.requests) == requests_expected(len(expected), listing["page_size"], choices)
+    assert len(sandbox.requests) == requests_expected(len(expected), listing["page_size"], behavior)
 
 
 def test_list_fetches_a_page_when_it_gets_there(sandbox: Sandbox, client: TaskClient) -> None:
@@ -117,7 +117,9 @@ def test_list_of_nothing_is_empty(sandbox: Sandbox, client: TaskClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "choices", [*markers(stale_marker_refused=False), Choices(stale_marker_refused=True)], indirect=True
+    "behavior",
+    [*markers(stale_marker_refused=False), ServerBehavior(stale_marker_refused=True)],
+    indirect=True,
 )
 def test_list_while_deleting_what_it_gives_empties_the_account(sandbox: Sandbox, client: TaskClient) -> None:
     sandbox.add_tasks(45)
@@ -126,10 +128,10 @@ def test_list_while_deleting_what_it_gives_empties_the_account(sandbox: Sandbox,
     assert sandbox.tasks == {}
 
 
-@pytest.mark.parametrize("choices", markers(stale_marker_refused=True), indirect=True)
+@pytest.mark.parametrize("behavior", markers(stale_marker_refused=True), indirect=True)
 @pytest.mark.parametrize("gone", [1, 3, 9])
 def test_list_with_marker_gone_steps_back_to_a_task_still_there(
-    sandbox: Sandbox, client: TaskClient, choices: Choices, gone: int
+    sandbox: Sandbox, client: TaskClient, behavior: ServerBehavior, gone: int
 ) -> None:
     added = sandbox.add_tasks(40)
     listing = client.list(newest_first=False, page_size=10)
@@ -138,12 +140,12 @@ def test_list_with_marker_gone_steps_back_to_a_task_still_there(
         client.delete(task_id)
     before = len(sandbox.requests)
     listed.append(next(listing).task_id)
-    named = choices.inclusive_marker and choices.next_marker
+    named = behavior.inclusive_marker and behavior.next_marker
     assert len(sandbox.requests) - before == gone + (2 if named else 1)
     assert listed + ids(listing) == added[:10] + added[11:]
 
 
-@pytest.mark.parametrize("choices", [Choices(inclusive_marker=False)], indirect=True)
+@pytest.mark.parametrize("behavior", [ServerBehavior(inclusive_marker=False)], indirect=True)
 def test_list_with_whole_page_gone_says_to_collect_first(sandbox: Sandbox, client: TaskClient) -> None:
     sandbox.add_tasks(15)
     listing = client.list(page_size=10)
@@ -159,8 +161,8 @@ def test_list_with_an_empty_page_in_between_steps_back_beyond_it(
     sandbox: Sandbox, client: TaskClient
 ) -> None:
     added = sandbox.add_tasks(15)
-    sandbox.order(Fault.changed(without_tasks), action=LIST, skip=1)
-    sandbox.order(Fault.status(400, code="InvalidMarker"), action=LIST, skip=1)
+    sandbox.inject(Fault.transform(without_tasks), action=LIST, skip=1)
+    sandbox.inject(Fault.status(400, code="InvalidMarker"), action=LIST, skip=1)
     assert ids(client.list(newest_first=False, page_size=5)) == added
 
 
@@ -171,8 +173,8 @@ def without_tasks(body: Any) -> Any:
 
 def test_list_when_step_back_fails_otherwise_says_so(sandbox: Sandbox, client: TaskClient) -> None:
     sandbox.add_tasks(15)
-    sandbox.order(Fault.status(400, code="InvalidMarker"), action=LIST, skip=1)
-    sandbox.order(Fault.status(400, code="InappropriateJSON"), action=LIST, skip=1)
+    sandbox.inject(Fault.status(400, code="InvalidMarker"), action=LIST, skip=1)
+    sandbox.inject(Fault.status(400, code="InappropriateJSON"), action=LIST, skip=1)
     with pytest.raises(InvalidRequestError, match="InappropriateJSON"):
         ids(client.list(page_size=10))
 
@@ -185,22 +187,22 @@ def paging(**members: Any) -> Fault:
         body["result"]["pageInfo"] = {name: value for name, value in info.items() if value is not None}
         return body
 
-    return Fault.changed(change)
+    return Fault.transform(change)
 
 
 def test_list_with_the_same_marker_again_raises(sandbox: Sandbox, client: TaskClient) -> None:
     first, *_ = sandbox.add_tasks(5)
-    sandbox.order(paging(isTruncated=True, nextMarker=first), action=LIST, times=None)
+    sandbox.inject(paging(isTruncated=True, nextMarker=first), action=LIST, times=None)
     with pytest.raises(BadResponseError, match="does not advance"):
         ids(client.list())
     assert len(sandbox.requests) == 2
 
 
-@pytest.mark.parametrize("choices", [Choices(next_marker=False)], indirect=True)
+@pytest.mark.parametrize("behavior", [ServerBehavior(next_marker=False)], indirect=True)
 def test_list_by_a_service_that_ignores_markers_raises(sandbox: Sandbox, client: TaskClient) -> None:
     sandbox.add_tasks(5)
     first_page = sandbox_answer(sandbox, client)
-    sandbox.order(Fault.body(first_page), action=LIST, times=None)
+    sandbox.inject(Fault.body(first_page), action=LIST, times=None)
     with pytest.raises(BadResponseError, match="does not advance"):
         ids(client.list(page_size=2))
 
@@ -218,7 +220,7 @@ def test_list_with_truncated_empty_page_raises(sandbox: Sandbox, client: TaskCli
         body["result"] = {"taskList": [], "pageInfo": {"isTruncated": True}}
         return body
 
-    sandbox.order(Fault.changed(empty), action=LIST, times=None)
+    sandbox.inject(Fault.transform(empty), action=LIST, times=None)
     with pytest.raises(BadResponseError, match="does not advance"):
         ids(client.list())
     assert len(sandbox.requests) == 1
@@ -227,7 +229,7 @@ def test_list_with_truncated_empty_page_raises(sandbox: Sandbox, client: TaskCli
 def test_list_of_ever_more_empty_pages_raises(sandbox: Sandbox, client: TaskClient) -> None:
     for number in range(150):
         page = {"taskList": [], "pageInfo": {"isTruncated": True, "nextMarker": f"infer-{number}"}}
-        sandbox.order(Fault.body(json.dumps({"requestId": "7", "result": page}).encode()))
+        sandbox.inject(Fault.body(json.dumps({"requestId": "7", "result": page}).encode()))
     with pytest.raises(BadResponseError, match="does not advance"):
         list(client.list())
     assert len(sandbox.requests) <= 110

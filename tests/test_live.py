@@ -112,7 +112,7 @@ def _order(client: TaskClient, *, reverse: bool) -> str:
 
 def _unknown_members(client: TaskClient) -> list[str]:
     """Return the members of tasks that the sandbox does not know."""
-    with Sandbox() as sandbox:
+    with Sandbox(frozen=True) as sandbox:
         made = sandbox.add_tasks(1, run_status="Failed"), sandbox.add_tasks(1, model_id="amv-1")
         known = {name for ids in made for name in sandbox.tasks[ids[0]]}
     described = (client.get(task).raw for task in client.list(limit=20))

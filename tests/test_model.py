@@ -27,7 +27,7 @@ from qf_tasks import (
     TaskStateError,
 )
 from qf_tasks.sandbox import Fault, Sandbox
-from qf_tasks.sandbox.choices import Choices
+from qf_tasks.sandbox.behavior import ServerBehavior
 
 from .sandbox_time import SandboxTime, client_of
 
@@ -40,12 +40,12 @@ ACTIVE = (RunStatus.QUEUING, RunStatus.RUNNING, RunStatus.STOPPING)
 FATES: dict[str, Fault | None] = {
     "good": None,
     "refused": Fault.status(429),
-    "not arrived": Fault.cut_before(),
-    "answer lost": Fault.cut_after(),
+    "not arrived": Fault.reset_before(),
+    "answer lost": Fault.reset_after(),
 }
 fates = st.sampled_from([*FATES])
-choices = st.builds(
-    Choices,
+behaviors = st.builds(
+    ServerBehavior,
     inclusive_marker=st.booleans(),
     next_marker=st.booleans(),
     stale_marker_refused=st.booleans(),
@@ -80,7 +80,7 @@ class Expected:
 
 
 class ClientAndSandbox(RuleBasedStateMachine):
-    """The rules, under any of the choices that the sandbox has."""
+    """The rules, under any behavior of the server."""
 
     task_ids: Bundle[str] = Bundle("task_ids")
     sandbox: Sandbox
@@ -106,9 +106,9 @@ class ClientAndSandbox(RuleBasedStateMachine):
     def is_full(self, at: float) -> bool:
         return [self.status(task_id, at) in ACTIVE for task_id in self.expected].count(True) >= QUOTA
 
-    def order(self, action: str, fate: str) -> None:
+    def inject_fault(self, action: str, fate: str) -> None:
         if fault := FATES[fate]:
-            self.sandbox.order(fault, action=action)
+            self.sandbox.inject(fault, action=action)
 
     def arrival(self, fate: str, *, is_allowed: bool = True) -> float:
         """Return when the request arrives that counts: the first, or the one a tick later."""
@@ -117,10 +117,12 @@ class ClientAndSandbox(RuleBasedStateMachine):
 
     # Rules.
 
-    @initialize(target=task_ids, choices=choices, crowd=st.sampled_from([0, 0, QUOTA - 1]))
-    def begin(self, choices: Choices, crowd: int) -> MultipleResults[str]:
+    @initialize(target=task_ids, behavior=behaviors, crowd=st.sampled_from([0, 0, QUOTA - 1]))
+    def begin(self, behavior: ServerBehavior, crowd: int) -> MultipleResults[str]:
         """Begin with tasks of other programs, and know an id that never was."""
-        sandbox = Sandbox(choices=choices, queue_seconds=QUEUE, run_seconds=RUN, stop_seconds=STOP)
+        sandbox = Sandbox(
+            frozen=True, behavior=behavior, queue_seconds=QUEUE, run_seconds=RUN, stop_seconds=STOP
+        )
         self.sandbox = self.opened.enter_context(sandbox)
         self.client = self.opened.enter_context(client_of(sandbox, Ticking(sandbox), max_retries=1))
         made = sandbox.add_tasks(crowd, run_status="Running", name="crowd")
@@ -129,7 +131,7 @@ class ClientAndSandbox(RuleBasedStateMachine):
 
     @rule(target=task_ids, name=st.sampled_from(["one", "two"]), fate=fates)
     def create(self, name: str, fate: str) -> MultipleResults[str]:
-        self.order("CreateBatchInferenceTask", fate)
+        self.inject_fault("CreateBatchInferenceTask", fate)
         created_at = self.arrival(fate)
         is_full = self.is_full(created_at)
         try:
@@ -146,14 +148,14 @@ class ClientAndSandbox(RuleBasedStateMachine):
             return multiple()
         assert not is_full
         assert fate != "not arrived"
-        assert created.adopted == (fate == "answer lost")
+        assert created.reused == (fate == "answer lost")
         assert created.task_id not in self.expected
         self.expected[created.task_id] = Expected(name, created_at)
         return multiple(created.task_id)
 
     @rule(task_id=task_ids, fate=fates)
     def get(self, task_id: str, fate: str) -> None:
-        self.order("DescribeBatchInferenceTask", fate)
+        self.inject_fault("DescribeBatchInferenceTask", fate)
         try:
             task = self.client.get(task_id)
         except TaskNotFoundError:
@@ -164,14 +166,14 @@ class ClientAndSandbox(RuleBasedStateMachine):
 
     @rule(fate=fates, page_size=st.integers(1, 4), run_status=st.sampled_from([None, "Running", "Stopped"]))
     def list(self, fate: str, page_size: int, run_status: str | None) -> None:
-        self.order("DescribeBatchInferenceTasks", fate)
+        self.inject_fault("DescribeBatchInferenceTasks", fate)
         listed = [task.task_id for task in self.client.list(page_size=page_size, run_status=run_status)]
         newest_first = reversed(self.expected)
         assert listed == [it for it in newest_first if run_status in (None, self.status(it))]
 
     @rule(task_id=task_ids, fate=fates)
     def stop(self, task_id: str, fate: str) -> None:
-        self.order("StopBatchInferenceTask", fate)
+        self.inject_fault("StopBatchInferenceTask", fate)
         state = self.status(task_id)
         arrived_at = self.arrival(fate, is_allowed=state is not None and state.can_stop)
         before = self.status(task_id, arrived_at)
@@ -189,7 +191,7 @@ class ClientAndSandbox(RuleBasedStateMachine):
 
     @rule(task_id=task_ids, fate=fates, missing_ok=st.booleans())
     def delete(self, task_id: str, fate: str, *, missing_ok: bool) -> None:
-        self.order("DeleteBatchInferenceTask", fate)
+        self.inject_fault("DeleteBatchInferenceTask", fate)
         state = self.status(task_id)
         is_gone_at_once = fate == "answer lost" and state is not None and state.can_delete
         before = self.status(task_id, self.arrival(fate, is_allowed=is_gone_at_once))

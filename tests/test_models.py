@@ -17,7 +17,7 @@ from qf_tasks import (
     DeleteResult,
     ModelFamily,
     ModelVersion,
-    Reply,
+    Response,
     RunStatus,
     StopResult,
     SupportedModels,
@@ -99,8 +99,8 @@ _SAMPLES: list[Model] = [
     SupportedModels((_FAMILY,), (), "r-1"),
     DeleteResult("infer-1", "r-1", "already_gone", stopped=True, attempts=2),
     StopResult("infer-1", None, RunStatus.STOPPING),
-    CreatedTask("infer-1", "r-1", "nightly", adopted=True),
-    Reply({"result": [1, {"a": None}]}, "r-1", 200, {"date": "x"}, attempts=2, elapsed=0.25),
+    CreatedTask("infer-1", "r-1", "nightly", reused=True),
+    Response({"result": [1, {"a": None}]}, "r-1", 200, {"date": "x"}, attempts=2, elapsed=0.25),
     Account("AKID…wxyz", "127.0.0.1:8080", "environment"),
 ]
 every_sample = pytest.mark.parametrize("model", _SAMPLES, ids=lambda model: type(model).__name__)
@@ -151,8 +151,8 @@ def test_model_takes_the_room_of_its_fields_alone(model: Model) -> None:
 def test_result_made_by_hand_is_the_plain_case() -> None:
     plain = DeleteResult("infer-1", None, "deleted", stopped=False, attempts=1)
     assert DeleteResult("infer-1", None) == plain
-    assert CreatedTask("infer-1", None, "nightly") == CreatedTask("infer-1", None, "nightly", adopted=False)
-    assert Reply({}, None, 200, {}) == Reply({}, None, 200, {}, attempts=1, elapsed=0.0)
+    assert CreatedTask("infer-1", None, "nightly") == CreatedTask("infer-1", None, "nightly", reused=False)
+    assert Response({}, None, 200, {}) == Response({}, None, 200, {}, attempts=1, elapsed=0.0)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_result_made_by_hand_is_the_plain_case() -> None:
         (_TASK, "<Task infer-1 '夜间 1' Paused>"),
         (TaskPage((_TASK,), None, is_truncated=False), "<TaskPage 1 tasks, next None>"),
         (SupportedModels((), (_FAMILY,)), "<SupportedModels 0 common, 1 custom>"),
-        (Reply({"result": "x" * 9000}, "r-1", 200, {}), "<Reply 200, request id r-1>"),
+        (Response({"result": "x" * 9000}, "r-1", 200, {}), "<Response 200, request id r-1>"),
         (_FAMILY, "<ModelFamily am-1 'ERNIE', 2 versions>"),
     ],
 )
@@ -244,7 +244,9 @@ def test_get_reads_every_documented_field(sandbox: Sandbox, client: TaskClient) 
         "finishTime": "2025-06-01T10:05:00+08:00",
         "searchCounts": 0,
     }
-    sandbox.order(Fault.changed(lambda body: {**body, "result": sent}), action="DescribeBatchInferenceTask")
+    sandbox.inject(
+        Fault.transform(lambda body: {**body, "result": sent}), action="DescribeBatchInferenceTask"
+    )
     task = client.get(sandbox.add_task("infer-1"))
     assert task == Task(
         task_id="infer-1",

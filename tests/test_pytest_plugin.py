@@ -39,7 +39,7 @@ _REFUSED = """
     def test_unexpected(qianfan_sandbox):
         refused(qianfan_sandbox)
 
-    @pytest.mark.qianfan_refusals
+    @pytest.mark.qianfan_allow_rejections
     def test_expected(qianfan_sandbox):
         refused(qianfan_sandbox)
 """

@@ -24,7 +24,7 @@ def test_retry_after_is_slept(
     sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime, told: str, status: int
 ) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.status(status, retry_after=told))
+    sandbox.inject(Fault.status(status, retry_after=told))
     assert client.get(task_id).task_id == task_id
     assert sandbox_time.sleeps == [float(told)]
 
@@ -35,7 +35,7 @@ def test_retry_after_without_sense_is_passed_over(
     sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime, told: str, status: int
 ) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.status(status, retry_after=told))
+    sandbox.inject(Fault.status(status, retry_after=told))
     assert client.get(task_id).task_id == task_id
     assert len(sandbox_time.sleeps) == 1
     assert 0 <= sandbox_time.sleeps[0] <= 0.5
@@ -50,7 +50,7 @@ def test_retry_after_as_a_date_is_slept_by_the_clock_of_the_service(
     sandbox.clock_offset = 200.0  # the machine here is wrong, or the service: no matter
     date = sandbox.now + timedelta(seconds=200 + seconds)
     told = format_datetime(date.replace(microsecond=0), usegmt=True)
-    sandbox.order(Fault.status(status, retry_after=told))
+    sandbox.inject(Fault.status(status, retry_after=told))
     client.get(task_id)
     assert sandbox_time.sleeps == [max(0.0, seconds)]
 
@@ -60,7 +60,7 @@ def test_retry_after_as_a_date_is_slept_by_the_clock_of_the_service(
 def test_retry_after_beyond_the_limit_is_raised_at_once(
     sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime, told: str, status: int
 ) -> None:
-    sandbox.order(Fault.status(status, retry_after=told), times=None)
+    sandbox.inject(Fault.status(status, retry_after=told), times=None)
     with pytest.raises(RateLimitError if status == 429 else ServerError) as caught:
         client.get("infer-1")
     error = caught.value
@@ -74,7 +74,7 @@ def test_retry_after_of_an_hour_is_slept_where_that_is_allowed(
     sandbox: Sandbox, make_client: MakeClient, sandbox_time: SandboxTime
 ) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.status(429, retry_after=3600))
+    sandbox.inject(Fault.status(429, retry_after=3600))
     make_client(max_retry_wait=3600, retry_budget=7200).get(task_id)
     assert sandbox_time.sleeps == [3600.0]
 
@@ -82,16 +82,16 @@ def test_retry_after_of_an_hour_is_slept_where_that_is_allowed(
 def test_retry_after_to_a_create_is_slept(
     sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime
 ) -> None:
-    sandbox.order(Fault.status(429, retry_after=9))
+    sandbox.inject(Fault.status(429, retry_after=9))
     created = client.create(name="ab", endpoint="e", input_bos_uri="bos:/b/in/", output_bos_uri="bos:/b/out/")
-    assert (list(sandbox.tasks), created.adopted) == ([created.task_id], False)
+    assert (list(sandbox.tasks), created.reused) == ([created.task_id], False)
     assert sandbox_time.sleeps == [9.0]
 
 
 def test_pauses_grow_at_random_up_to_the_limit(
     sandbox: Sandbox, make_client: MakeClient, sandbox_time: SandboxTime
 ) -> None:
-    sandbox.order(Fault.status(503), times=None)
+    sandbox.inject(Fault.status(503), times=None)
     with pytest.raises(ServerError) as caught:
         make_client(max_retries=40, max_retry_wait=4).get("infer-1")
     assert caught.value.attempts == 41
@@ -104,7 +104,7 @@ def test_pauses_grow_at_random_up_to_the_limit(
 def test_budget_of_time_holds_over_all_attempts(
     sandbox: Sandbox, make_client: MakeClient, sandbox_time: SandboxTime
 ) -> None:
-    sandbox.order(Fault.status(429, retry_after=4), times=None)
+    sandbox.inject(Fault.status(429, retry_after=4), times=None)
     with pytest.raises(RateLimitError) as caught:
         make_client(retry_budget=10, max_retries=100).get("infer-1")
     assert caught.value.attempts == 3  # at 0, 4 and 8 seconds
@@ -112,7 +112,7 @@ def test_budget_of_time_holds_over_all_attempts(
 
 
 def test_no_retries_sends_once(sandbox: Sandbox, make_client: MakeClient, sandbox_time: SandboxTime) -> None:
-    sandbox.order(Fault.cut_before(), times=None)
+    sandbox.inject(Fault.reset_before(), times=None)
     with pytest.raises(ServiceUnreachableError) as caught:
         make_client(max_retries=0).get("infer-1")
     assert (caught.value.attempts, len(sandbox.requests), sandbox_time.sleeps) == (1, 1, [])
@@ -121,7 +121,7 @@ def test_no_retries_sends_once(sandbox: Sandbox, make_client: MakeClient, sandbo
 def test_budget_of_no_time_sends_once(
     sandbox: Sandbox, make_client: MakeClient, sandbox_time: SandboxTime
 ) -> None:
-    sandbox.order(Fault.status(429, retry_after=0), times=None)
+    sandbox.inject(Fault.status(429, retry_after=0), times=None)
     with pytest.raises(RateLimitError) as caught:
         make_client(retry_budget=0).get("infer-1")
     assert (caught.value.attempts, len(sandbox.requests), sandbox_time.sleeps) == (1, 1, [])
@@ -129,7 +129,7 @@ def test_budget_of_no_time_sends_once(
 
 def test_reply_tells_attempts_and_the_time_of_all_of_them(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.status(429, retry_after=3), times=2)
+    sandbox.inject(Fault.status(429, retry_after=3), times=2)
     reply = client.call(GET, {"taskId": task_id})
     assert reply.attempts == 3
     assert reply.elapsed == pytest.approx(6.0)
@@ -139,8 +139,8 @@ def test_each_repeat_is_one_line_of_warning(
     sandbox: Sandbox, client: TaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.status(503, message="overloaded", retry_after=3))
-    sandbox.order(Fault.status(429, message="slow down", retry_after=2))
+    sandbox.inject(Fault.status(503, message="overloaded", retry_after=3))
+    sandbox.inject(Fault.status(429, message="slow down", retry_after=2))
     client.get(task_id)
     ids = [request.request_id for request in sandbox.requests]
     assert [(record.name, record.levelname) for record in caplog.records] == [("qf_tasks", "WARNING")] * 2
@@ -165,7 +165,7 @@ def test_rate_limit_of_one_thread_holds_back_the_others(sandbox: Sandbox, told: 
 
     time = Interleaved(sandbox)
     client = client_of(sandbox, time)
-    sandbox.order(Fault.status(429, retry_after=told))
+    sandbox.inject(Fault.status(429, retry_after=told))
     with client:
         client.get(task_id)
     assert time.sleeps == [told, told]

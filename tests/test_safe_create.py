@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from qf_tasks import CreatedTask, OutcomeUnknownError, QuotaExceededError, TaskClient
-from qf_tasks.sandbox import Choices, Fault, Sandbox
+from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 from .conftest import MakeClient
 from .sandbox_time import SandboxTime
@@ -39,12 +39,12 @@ OTHERS: list[dict[str, Any]] = [
     {"data_format": "role"},
 ]
 LOST = {
-    "cut": Fault.cut_after(),
+    "cut": Fault.reset_after(),
     "truncated": Fault.truncated(),
     "500": Fault.status(500, applied=True),
     "no JSON": Fault.body(b"<html>", applied=True),
-    "no id": Fault.changed(lambda body: {**body, "result": {}}),
-    "no result": Fault.changed(lambda body: {"requestId": body["requestId"]}),
+    "no id": Fault.transform(lambda body: {**body, "result": {}}),
+    "no result": Fault.transform(lambda body: {"requestId": body["requestId"]}),
 }
 
 
@@ -58,18 +58,18 @@ def test_create_with_answer_lost_adopts_what_it_made(
 ) -> None:
     for other in OTHERS:  # all alike but for one thing
         client.create(**{**TASK, **other})
-    sandbox.order(lost, action=CREATE)
+    sandbox.inject(lost, action=CREATE)
     before = set(sandbox.tasks)
     created = client.create(**TASK)
     assert set(sandbox.tasks) - before == {created.task_id}
-    assert (created.adopted, created.name) == (True, "nightly-01")
+    assert (created.reused, created.name) == (True, "nightly-01")
     assert times_sent(sandbox, CREATE) == len(OTHERS) + 1
 
 
 def test_create_lost_on_the_way_is_of_unknown_outcome(
     sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime
 ) -> None:
-    sandbox.order(Fault.cut_before(), action=CREATE)
+    sandbox.inject(Fault.reset_before(), action=CREATE)
     with pytest.raises(OutcomeUnknownError, match="no task like it is listed yet") as caught:
         client.create(**TASK)
     error = caught.value
@@ -82,12 +82,12 @@ def test_create_lost_on_the_way_is_of_unknown_outcome(
 
 
 def test_create_listed_late_is_found_at_a_later_look(sandbox: Sandbox, client: TaskClient) -> None:
-    unlisted = Fault.changed(lambda body: {**body, "result": {"taskList": [], "pageInfo": {}}})
-    sandbox.order(Fault.cut_after(), action=CREATE)
-    sandbox.order(unlisted, action=LIST, times=2)
-    sandbox.order(Fault.status(404, code="TaskNotFound"), action=GET)
+    unlisted = Fault.transform(lambda body: {**body, "result": {"taskList": [], "pageInfo": {}}})
+    sandbox.inject(Fault.reset_after(), action=CREATE)
+    sandbox.inject(unlisted, action=LIST, times=2)
+    sandbox.inject(Fault.status(404, code="TaskNotFound"), action=GET)
     created = client.create(**TASK)
-    assert (list(sandbox.tasks), created.adopted) == ([created.task_id], True)
+    assert (list(sandbox.tasks), created.reused) == ([created.task_id], True)
 
 
 def test_create_of_directories_told_with_another_slash_is_found(sandbox: Sandbox, client: TaskClient) -> None:
@@ -96,15 +96,15 @@ def test_create_of_directories_told_with_another_slash_is_found(sandbox: Sandbox
             task["inputBosUri"] += "/"
         return body
 
-    sandbox.order(Fault.cut_after(), action=CREATE)
+    sandbox.inject(Fault.reset_after(), action=CREATE)
     for action in (LIST, GET):
-        sandbox.order(Fault.changed(slashed), action=action, times=None)
-    assert client.create(**TASK).adopted
+        sandbox.inject(Fault.transform(slashed), action=action, times=None)
+    assert client.create(**TASK).reused
 
 
 def test_create_whose_search_fails_is_of_unknown_outcome(sandbox: Sandbox, client: TaskClient) -> None:
-    sandbox.order(Fault.cut_after(), action=CREATE)
-    sandbox.order(Fault.status(403, code="AccessDenied"), action=LIST)
+    sandbox.inject(Fault.reset_after(), action=CREATE)
+    sandbox.inject(Fault.status(403, code="AccessDenied"), action=LIST)
     with pytest.raises(OutcomeUnknownError, match=r"the look for it failed \(.*AccessDenied"):
         client.create(**TASK)
     assert len(sandbox.tasks) == 1
@@ -114,7 +114,7 @@ def test_create_that_equals_several_adopts_none(
     sandbox: Sandbox, client: TaskClient, make_client: MakeClient
 ) -> None:
     theirs = make_client().create(**TASK)  # at the same time, by another process
-    sandbox.order(Fault.cut_after(), action=CREATE)
+    sandbox.inject(Fault.reset_after(), action=CREATE)
     with pytest.raises(OutcomeUnknownError, match="2 tasks equal it") as caught:
         client.create(**TASK)
     assert {task.task_id for task in caught.value.candidates} == set(sandbox.tasks) > {theirs.task_id}
@@ -123,31 +123,31 @@ def test_create_that_equals_several_adopts_none(
 def test_create_does_not_adopt_what_stood_there_before(sandbox: Sandbox, make_client: MakeClient) -> None:
     make_client().create(**TASK)
     sandbox.advance(10)
-    sandbox.order(Fault.cut_before(), action=CREATE)
+    sandbox.inject(Fault.reset_before(), action=CREATE)
     with pytest.raises(OutcomeUnknownError):
         make_client().create(**TASK)
 
 
-@pytest.mark.parametrize("lost", [Fault.cut_after(), Fault.headers({})])
+@pytest.mark.parametrize("lost", [Fault.reset_after(), Fault.headers({})])
 def test_create_does_not_adopt_what_this_client_was_given_before(
     sandbox: Sandbox, client: TaskClient, lost: Fault
 ) -> None:
-    sandbox.order(lost, action=CREATE)
+    sandbox.inject(lost, action=CREATE)
     first = client.create(**TASK)  # adopted, or returned
-    sandbox.order(Fault.cut_before(), action=CREATE)
+    sandbox.inject(Fault.reset_before(), action=CREATE)
     with pytest.raises(OutcomeUnknownError) as caught:
         client.create(**TASK)
     assert caught.value.candidates == ()
     assert list(sandbox.tasks) == [first.task_id]
 
 
-@pytest.mark.parametrize("fault", [None, Fault.cut_after()], ids=["answered", "answers lost"])
+@pytest.mark.parametrize("fault", [None, Fault.reset_after()], ids=["answered", "answers lost"])
 @pytest.mark.parametrize("changed", [{}, {"input_bos_uri": "bos:/bucket/in/"}], ids=["same", "slash"])
 def test_create_by_two_threads_at_once_makes_two_tasks(
     sandbox: Sandbox, client: TaskClient, fault: Fault | None, changed: dict[str, str]
 ) -> None:
     if fault:
-        sandbox.order(fault, action=CREATE, times=2)
+        sandbox.inject(fault, action=CREATE, times=2)
     created: list[CreatedTask] = []
     start = threading.Barrier(2)
 
@@ -170,7 +170,7 @@ def test_create_search_is_bounded(
 ) -> None:
     monkeypatch.setattr("qf_tasks._creating._MOST_PAGES", 3)
     sandbox.add_tasks(1000)  # all of this moment
-    sandbox.order(Fault.cut_before(), action=CREATE)
+    sandbox.inject(Fault.reset_before(), action=CREATE)
     with pytest.raises(OutcomeUnknownError, match="too many tasks"):
         client.create(**TASK)
     assert times_sent(sandbox, LIST) == 3
@@ -184,7 +184,7 @@ def test_create_adopting_finds_the_task_below_many_newer_ones(
     sandbox.advance(60)
     sandbox.add_tasks(600)
     found = make_client().create(**TASK, adopt_within=timedelta(hours=24))
-    assert (found.task_id, found.adopted) == (made.task_id, True)
+    assert (found.task_id, found.reused) == (made.task_id, True)
 
 
 def test_create_adopting_where_the_order_is_not_by_time_looks_on(
@@ -214,15 +214,15 @@ def test_create_of_a_version_that_models_lists_takes_its_id(sandbox: Sandbox, cl
 
 def test_create_search_goes_by_the_clock_of_the_service(sandbox: Sandbox, client: TaskClient) -> None:
     sandbox.advance(86_400)  # its tasks and its Date are of tomorrow
-    sandbox.order(Fault.cut_after(), action=CREATE)
+    sandbox.inject(Fault.reset_after(), action=CREATE)
     created = client.create(**TASK)
     assert list(sandbox.tasks) == [created.task_id]
 
 
 def test_create_refused_as_too_much_is_sent_again(sandbox: Sandbox, client: TaskClient) -> None:
-    sandbox.order(Fault.status(429), action=CREATE, times=2)
+    sandbox.inject(Fault.status(429), action=CREATE, times=2)
     created = client.create(**TASK)
-    assert (list(sandbox.tasks), created.adopted) == ([created.task_id], False)
+    assert (list(sandbox.tasks), created.reused) == ([created.task_id], False)
     assert times_sent(sandbox, CREATE) == 3
 
 
@@ -236,7 +236,7 @@ def test_create_adopting_finds_the_task_of_an_earlier_run(
     first = make_client().create(**TASK, adopt_within=within)
     sandbox.advance(1800)
     second = make_client().create(**TASK, adopt_within=within)
-    assert (first.adopted, second.adopted, second.task_id) == (False, True, first.task_id)
+    assert (first.reused, second.reused, second.task_id) == (False, True, first.task_id)
     assert times_sent(sandbox, CREATE) == 1
 
 
@@ -246,13 +246,13 @@ def test_create_adopting_takes_nothing_that_differs(
 ) -> None:
     make_client().create(**{**TASK, **changed})
     created = make_client().create(**TASK, adopt_within=3600)
-    assert (created.adopted, len(sandbox.tasks)) == (False, 2)
+    assert (created.reused, len(sandbox.tasks)) == (False, 2)
 
 
 def test_create_adopting_looks_back_no_further_than_told(sandbox: Sandbox, make_client: MakeClient) -> None:
     make_client().create(**TASK)
     sandbox.advance(3610)
-    assert make_client().create(**TASK, adopt_within=3600).adopted is False
+    assert make_client().create(**TASK, adopt_within=3600).reused is False
 
 
 @pytest.mark.parametrize("run_status", ["Failed", "Stopped", "Expired", "Stopping"])
@@ -262,7 +262,7 @@ def test_create_adopting_takes_no_task_that_came_to_a_bad_end(
     bad = make_client().create(**TASK)
     sandbox.set_status(bad.task_id, run_status)
     created = make_client().create(**TASK, adopt_within=3600)
-    assert (created.adopted, len(sandbox.tasks)) == (False, 2)
+    assert (created.reused, len(sandbox.tasks)) == (False, 2)
 
 
 def test_create_adopting_among_several_asks_the_caller(sandbox: Sandbox, make_client: MakeClient) -> None:
@@ -283,7 +283,9 @@ def fill(sandbox: Sandbox, ends_after: Callable[[int], float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "sandbox", [Choices(), Choices(quota_status=429), Choices(quota_status=403)], indirect=True
+    "sandbox",
+    [ServerBehavior(), ServerBehavior(quota_status=429), ServerBehavior(quota_status=403)],
+    indirect=True,
 )
 def test_create_without_a_place_is_refused(sandbox: Sandbox, client: TaskClient) -> None:
     fill(sandbox, lambda _number: 300)
@@ -297,7 +299,7 @@ def test_create_without_a_place_is_refused(sandbox: Sandbox, client: TaskClient)
 
 def test_create_waits_for_a_place(sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime) -> None:
     fill(sandbox, lambda number: 300 + 60 * number)
-    created = client.create(**TASK, wait_for_slot=timedelta(hours=1))
+    created = client.create(**TASK, quota_timeout=timedelta(hours=1))
     assert sandbox.tasks[created.task_id]["runStatus"] == "Queuing"
     assert 300 <= sum(sandbox_time.sleeps) <= 330
     assert max(sandbox_time.sleeps) <= 30
@@ -309,13 +311,13 @@ def test_create_gives_up_on_a_place_at_the_limit(
 ) -> None:
     fill(sandbox, lambda _number: 300)
     with pytest.raises(QuotaExceededError):
-        client.create(**TASK, wait_for_slot=limit)
+        client.create(**TASK, quota_timeout=limit)
     assert sum(sandbox_time.sleeps) == pytest.approx(limit, abs=0.01)
     assert len(sandbox.tasks) == 20
 
 
 def test_create_waiting_for_a_place_is_lost_and_found(sandbox: Sandbox, client: TaskClient) -> None:
     fill(sandbox, lambda _number: 0.5)
-    sandbox.order(Fault.cut_after(), action=CREATE, skip=1)
-    created = client.create(**TASK, wait_for_slot=30)
-    assert (created.adopted, times_sent(sandbox, CREATE), len(sandbox.tasks)) == (True, 2, 21)
+    sandbox.inject(Fault.reset_after(), action=CREATE, skip=1)
+    created = client.create(**TASK, quota_timeout=30)
+    assert (created.reused, times_sent(sandbox, CREATE), len(sandbox.tasks)) == (True, 2, 21)

@@ -26,8 +26,8 @@ CYCLES = 14  # of each thread in each round
 CALLS_IN_A_CYCLE = 9
 FAULT_RATE = 0.05
 FAULTS = [
-    Fault.cut_before(),
-    Fault.cut_after(),
+    Fault.reset_before(),
+    Fault.reset_after(),
     Fault.truncated(),
     Fault.status(429),
     Fault.status(503),
@@ -55,7 +55,7 @@ def _account(name: str) -> Iterator[Account]:
     with Sandbox(
         account=name, queue_seconds=0, run_seconds=0, stop_seconds=0, speed=1, remember=100
     ) as sandbox:
-        sandbox.order_random(FAULT_RATE, FAULTS, seed=len(name))
+        sandbox.inject_random(FAULT_RATE, FAULTS, seed=len(name))
         settings = Settings(
             access_key=sandbox.access_key, secret_key=sandbox.secret_key, base_url=sandbox.url, max_retries=8
         )

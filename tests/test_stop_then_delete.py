@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from qf_tasks import TaskClient, TaskNotFoundError, TaskStateError, WaitTimeoutError
-from qf_tasks.sandbox import Choices, Fault, Sandbox
+from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 DELETE = "DeleteBatchInferenceTask"
 GET = "DescribeBatchInferenceTask"
@@ -48,15 +48,21 @@ def test_delete_of_an_ended_task_does_not_stop_it(
 
 @pytest.mark.parametrize(
     "sandbox",
-    [Choices(stop_final="refused"), Choices(stop_final="false"), Choices(stop_final="true")],
+    [
+        ServerBehavior(stop_final="refused"),
+        ServerBehavior(stop_final="false"),
+        ServerBehavior(stop_final="true"),
+    ],
     indirect=True,
 )
 def test_delete_of_a_task_that_ends_between_look_and_stop_deletes_it(
     sandbox: Sandbox, client: TaskClient
 ) -> None:
     task_id = sandbox.add_task(run_status="Done")
-    still_running = Fault.changed(lambda body: {**body, "result": {**body["result"], "runStatus": "Running"}})
-    sandbox.order(still_running, action=GET)
+    still_running = Fault.transform(
+        lambda body: {**body, "result": {**body["result"], "runStatus": "Running"}}
+    )
+    sandbox.inject(still_running, action=GET)
     result = client.delete(task_id, stop_first=True)
     assert (result.outcome, result.stopped) == ("deleted", False)
     assert sandbox.tasks == {}
@@ -77,9 +83,9 @@ def test_delete_at_the_limit_tells_what_was_done(
     sandbox: Sandbox, client: TaskClient, run_status: str, done: str, limit: float | timedelta
 ) -> None:
     task_id = sandbox.add_task(run_status=run_status)
-    sandbox.order(Fault.changed(lambda body: body), action=STOP)
+    sandbox.inject(Fault.transform(lambda body: body), action=STOP)
     if run_status == "Running":  # it takes longer than anybody waits
-        sandbox.order(stopping_for_ever(), action=GET, times=None, skip=1)
+        sandbox.inject(stopping_for_ever(), action=GET, times=None, skip=1)
     with pytest.raises(WaitTimeoutError, match=f"{done} but is still Stopping; it was not deleted") as caught:
         client.delete(task_id, stop_first=True, stop_timeout=limit)
     error = caught.value
@@ -91,7 +97,7 @@ def test_delete_at_the_limit_tells_what_was_done(
 
 
 def stopping_for_ever() -> Fault:
-    return Fault.changed(lambda body: {**body, "result": {**body["result"], "runStatus": "Stopping"}})
+    return Fault.transform(lambda body: {**body, "result": {**body["result"], "runStatus": "Stopping"}})
 
 
 def test_delete_again_after_the_limit_goes_on(sandbox: Sandbox, client: TaskClient) -> None:
@@ -107,7 +113,7 @@ def test_delete_with_the_answer_of_every_step_lost_is_already_gone(
 ) -> None:
     task_id = sandbox.add_task(run_status="Running")
     for action in (GET, STOP, DELETE):
-        sandbox.order(Fault.cut_after(), action=action)
+        sandbox.inject(Fault.reset_after(), action=action)
     result = client.delete(task_id, stop_first=True)
     assert (result.outcome, result.stopped, result.attempts) == ("already_gone", True, 2)
 
@@ -126,8 +132,8 @@ def test_delete_of_a_task_deleted_by_others_while_it_was_stopped_is_not_its_own_
     sandbox: Sandbox, client: TaskClient
 ) -> None:
     task_id = sandbox.add_task(run_status="Running")
-    sandbox.order(Fault.cut_after(), action=STOP)
-    sandbox.order(Fault.status(404, code="TaskNotFound"), action=STOP)
+    sandbox.inject(Fault.reset_after(), action=STOP)
+    sandbox.inject(Fault.status(404, code="TaskNotFound"), action=STOP)
     with pytest.raises(TaskNotFoundError) as caught:
         client.delete(task_id, stop_first=True)
     assert caught.value.action == STOP

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from qf_tasks import BadResponseError, InvalidRequestError, RunStatus, TaskClient, TaskNotFoundError
-from qf_tasks.sandbox import Choices, Fault, Sandbox
+from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 from .sandbox_time import client_of
 
@@ -42,17 +42,17 @@ def test_stop_of_a_stopping_task_returns_stopping(sandbox: Sandbox, client: Task
 
 def test_stop_of_a_stopping_task_refused_returns_stopping(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Stopping")
-    sandbox.order(Fault.status(400, code="InvalidTaskStatus"), action=STOP)
+    sandbox.inject(Fault.status(400, code="InvalidTaskStatus"), action=STOP)
     assert client.stop(task_id).run_status == "Stopping"
 
 
 @pytest.mark.parametrize(
     "sandbox",
     [
-        Choices(stop_final="refused"),
-        Choices(stop_final="refused", wrong_state_status=409, wrong_state_code="Conflict"),
-        Choices(stop_final="refused", wrong_state_status=403, wrong_state_code="OperationNotAllowed"),
-        Choices(stop_final="false"),
+        ServerBehavior(stop_final="refused"),
+        ServerBehavior(stop_final="refused", wrong_state_status=409, wrong_state_code="Conflict"),
+        ServerBehavior(stop_final="refused", wrong_state_status=403, wrong_state_code="OperationNotAllowed"),
+        ServerBehavior(stop_final="false"),
     ],
     indirect=True,
 )
@@ -69,7 +69,7 @@ def test_stop_of_an_ended_task_carries_its_state(
     assert caplog.messages == []  # nothing took effect
 
 
-@pytest.mark.parametrize("sandbox", [Choices(stop_final="true")], indirect=True)
+@pytest.mark.parametrize("sandbox", [ServerBehavior(stop_final="true")], indirect=True)
 def test_stop_of_an_ended_task_that_the_service_takes_is_no_error(
     sandbox: Sandbox, client: TaskClient
 ) -> None:
@@ -80,15 +80,15 @@ def test_stop_of_an_ended_task_that_the_service_takes_is_no_error(
 
 def test_stop_with_answer_lost_is_repeated(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running")
-    sandbox.order(Fault.cut_after(), action=STOP)
+    sandbox.inject(Fault.reset_after(), action=STOP)
     assert client.stop(task_id).run_status == "Stopping"
     assert actions(sandbox) == [STOP, STOP]
 
 
 def test_stop_with_answer_lost_of_a_task_stopped_since_carries_its_state() -> None:
-    with Sandbox(stop_seconds=0.0) as quick:
+    with Sandbox(frozen=True, stop_seconds=0.0) as quick:
         task_id = quick.add_task(run_status="Running")
-        quick.order(Fault.cut_after(), action=STOP)
+        quick.inject(Fault.reset_after(), action=STOP)
         with client_of(quick) as other:
             assert other.stop(task_id).run_status == "Stopped"
 
@@ -110,7 +110,7 @@ def test_stop_answered_with_no_boolean_may_have_worked(
     sandbox: Sandbox, client: TaskClient, result: object
 ) -> None:
     task_id = sandbox.add_task(run_status="Running")
-    sandbox.order(Fault.changed(lambda body: {**body, "result": result}), action=STOP)
+    sandbox.inject(Fault.transform(lambda body: {**body, "result": result}), action=STOP)
     with pytest.raises(BadResponseError) as caught:
         client.stop(task_id)
     assert caught.value.may_have_been_applied

@@ -189,7 +189,7 @@ def test_plain_client_of_a_tls_port_raises_unreachable(tls_sandbox: Sandbox, mak
 
 
 def test_cookie_of_a_reply_does_not_go_out_again(sandbox: Sandbox, client: TaskClient) -> None:
-    sandbox.order(Fault.headers({"Set-Cookie": "session=of-the-first; Path=/"}), times=None)
+    sandbox.inject(Fault.headers({"Set-Cookie": "session=of-the-first; Path=/"}), times=None)
     reply = client.call("DescribeBatchInferenceModel", {})
     client.models()
     assert reply.headers["set-cookie"].startswith("session=")
@@ -203,7 +203,7 @@ def test_rate_limit_header_of_a_reply_switches_no_limiter_on(
         raise AssertionError(f"something waits {seconds} s")
 
     monkeypatch.setattr("time.sleep", sleep)
-    sandbox.order(Fault.headers({"X-Ratelimit-Limit-Requests": "1"}), times=None)
+    sandbox.inject(Fault.headers({"X-Ratelimit-Limit-Requests": "1"}), times=None)
     for _ in range(5):
         assert client.call("DescribeBatchInferenceModel", {}).headers["x-ratelimit-limit-requests"] == "1"
 
@@ -211,7 +211,7 @@ def test_rate_limit_header_of_a_reply_switches_no_limiter_on(
 def test_rate_limit_answered_by_the_service_is_told_with_its_figure(
     sandbox: Sandbox, make_client: MakeClient
 ) -> None:
-    sandbox.order(Fault.status(429, retry_after=9))
+    sandbox.inject(Fault.status(429, retry_after=9))
     with pytest.raises(RateLimitError) as caught:
         make_client(max_retries=0).models()
     assert caught.value.retry_after == 9.0

@@ -110,7 +110,7 @@ def test_call_without_an_answer_at_debug_level_logs_why(
     sandbox: Sandbox, client: TaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "qf_tasks")
-    sandbox.order(Fault.cut_before())
+    sandbox.inject(Fault.reset_before())
     with pytest.raises(ServiceUnreachableError) as caught:
         client.get("infer-1")
     assert caplog.messages == [f"DescribeBatchInferenceTask infer-1: no answer ({caught.value})"]
@@ -152,11 +152,11 @@ def test_call_to_a_port_where_nobody_listens_raises_unreachable(sandbox: Sandbox
     assert caught.value.retryable
 
 
-@pytest.mark.parametrize("fault", [Fault.cut_before(), Fault.cut_after(), Fault.truncated()])
+@pytest.mark.parametrize("fault", [Fault.reset_before(), Fault.reset_after(), Fault.truncated()])
 def test_delete_cut_off_raises_unreachable_and_may_have_been_applied(
     sandbox: Sandbox, client: TaskClient, fault: Fault
 ) -> None:
-    sandbox.order(fault)
+    sandbox.inject(fault)
     with pytest.raises(ServiceUnreachableError) as caught:
         client.delete(sandbox.add_task())
     assert caught.value.code == "ConnectionBroken"
@@ -167,7 +167,7 @@ def test_delete_cut_off_raises_unreachable_and_may_have_been_applied(
 def test_delete_answered_too_late_raises_timeout(
     sandbox: Sandbox, make_client: MakeClient, fault: Fault
 ) -> None:
-    sandbox.order(fault)
+    sandbox.inject(fault)
     with pytest.raises(RequestTimeoutError) as caught:
         make_client(max_retries=0, request_timeout=0.1).delete(sandbox.add_task())
     assert isinstance(caught.value, TimeoutError)
@@ -189,7 +189,7 @@ def test_call_to_a_host_of_no_name_raises_unreachable(
 def test_answer_that_is_not_what_its_encoding_says_raises_bad_response(
     sandbox: Sandbox, client: TaskClient
 ) -> None:
-    sandbox.order(Fault.headers({"Content-Encoding": "gzip"}))
+    sandbox.inject(Fault.headers({"Content-Encoding": "gzip"}))
     with pytest.raises(BadResponseError):
         client.models()
 

@@ -151,13 +151,13 @@ def test_wait_without_limit_goes_on_for_days(sandbox: Sandbox, client: TaskClien
 
 def test_wait_just_after_create_does_not_mind_not_found(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = create(client)
-    sandbox.order(NOT_FOUND, action=GET, times=3)
+    sandbox.inject(NOT_FOUND, action=GET, times=3)
     assert client.wait(task_id).run_status == "Done"
 
 
 def test_wait_long_after_create_takes_not_found_for_an_answer(sandbox: Sandbox, client: TaskClient) -> None:
     task_id, created_at = create(client), sandbox.now
-    sandbox.order(NOT_FOUND, action=GET, times=None)
+    sandbox.inject(NOT_FOUND, action=GET, times=None)
     with pytest.raises(TaskNotFoundError):
         client.wait(task_id)
     assert 10 <= (sandbox.now - created_at).total_seconds() <= 15
@@ -175,34 +175,34 @@ def test_wait_does_not_mind_a_single_not_found_between_good_looks(
     sandbox: Sandbox, client: TaskClient
 ) -> None:
     task_id = sandbox.add_task(run_status="Running", ends_after=60)
-    sandbox.order(NOT_FOUND, action=GET, skip=2)
-    sandbox.order(NOT_FOUND, action=GET, skip=3)
+    sandbox.inject(NOT_FOUND, action=GET, skip=2)
+    sandbox.inject(NOT_FOUND, action=GET, skip=3)
     assert client.wait(task_id).run_status == "Done"
 
 
 def test_wait_takes_a_second_not_found_in_a_row_for_an_answer(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running", ends_after=60)
-    sandbox.order(NOT_FOUND, action=GET, skip=2, times=2)
+    sandbox.inject(NOT_FOUND, action=GET, skip=2, times=2)
     with pytest.raises(TaskNotFoundError):
         client.wait(task_id)
     assert len(sandbox.requests) == 4
 
 
 @pytest.mark.parametrize(
-    "outage", [Fault.cut_before(), Fault.status(503), Fault.status(429, retry_after=3600)]
+    "outage", [Fault.reset_before(), Fault.status(503), Fault.status(429, retry_after=3600)]
 )
 def test_wait_outlasts_a_service_out_of_reach(
     sandbox: Sandbox, make_client: MakeClient, outage: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
     task_id = sandbox.add_task(run_status="Running", ends_after=60)
-    sandbox.order(outage, action=GET, skip=2, times=4)
+    sandbox.inject(outage, action=GET, skip=2, times=4)
     assert make_client(max_retries=0).wait(task_id).run_status == "Done"
     assert sum("the wait goes on" in line for line in caplog.messages) == 4
 
 
 def test_wait_gives_up_on_a_service_out_of_reach_for_too_long(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running")
-    sandbox.order(Fault.cut_before(), action=GET, skip=2, times=None)
+    sandbox.inject(Fault.reset_before(), action=GET, skip=2, times=None)
     started = sandbox.now
     with pytest.raises(ServiceUnreachableError):
         client.wait(task_id, timeout=None)
@@ -213,14 +213,14 @@ def test_wait_with_the_service_out_of_reach_at_the_limit_is_late(
     sandbox: Sandbox, client: TaskClient
 ) -> None:
     task_id = sandbox.add_task(run_status="Running")
-    sandbox.order(Fault.cut_before(), action=GET, skip=2, times=None)
+    sandbox.inject(Fault.reset_before(), action=GET, skip=2, times=None)
     with pytest.raises(WaitTimeoutError, match="still Running"):
         client.wait(task_id, timeout=60)
 
 
 def test_wait_that_cannot_begin_says_so(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running")
-    sandbox.order(Fault.cut_before(), action=GET, times=None)
+    sandbox.inject(Fault.reset_before(), action=GET, times=None)
     with pytest.raises(ServiceUnreachableError) as caught:
         client.wait(task_id)
     assert caught.value.attempts == 4

@@ -163,21 +163,21 @@ def test_wait_all_goes_on_through_an_unknown_state(sandbox: Sandbox, client: Tas
 def test_wait_all_just_after_create_does_not_mind_not_found(sandbox: Sandbox, client: TaskClient) -> None:
     task: dict[str, Any] = {"endpoint": "e", "input_bos_uri": "bos:/b/in/", "output_bos_uri": "bos:/b/out/"}
     task_ids = [client.create(name=name, **task).task_id for name in ("first", "second")]
-    unlisted = Fault.changed(lambda body: {**body, "result": {"taskList": [], "pageInfo": {}}})
-    sandbox.order(unlisted, action=LIST, times=2)
-    sandbox.order(NOT_FOUND, action=GET, times=4)
+    unlisted = Fault.transform(lambda body: {**body, "result": {"taskList": [], "pageInfo": {}}})
+    sandbox.inject(unlisted, action=LIST, times=2)
+    sandbox.inject(NOT_FOUND, action=GET, times=4)
     assert set(client.wait_all(task_ids)) == set(task_ids)
 
 
 def test_wait_all_outlasts_a_service_out_of_reach(sandbox: Sandbox, client: TaskClient) -> None:
     task_ids = [running(sandbox, 30), running(sandbox, 60)]
-    sandbox.order(Fault.cut_before(), action=LIST, skip=2, times=12)
-    sandbox.order(Fault.status(503), action=GET, times=7)
+    sandbox.inject(Fault.reset_before(), action=LIST, skip=2, times=12)
+    sandbox.inject(Fault.status(503), action=GET, times=7)
     assert set(client.wait_all(task_ids)) == set(task_ids)
 
 
 def test_wait_all_that_cannot_begin_says_so(sandbox: Sandbox, client: TaskClient) -> None:
-    sandbox.order(Fault.cut_before(), action=LIST, times=None)
+    sandbox.inject(Fault.reset_before(), action=LIST, times=None)
     with pytest.raises(ServiceUnreachableError):
         client.wait_all([running(sandbox, 30), running(sandbox, 60)])
 

@@ -50,7 +50,7 @@ def create(client: TaskClient) -> str:
     created = client.create(
         name="nightly", endpoint="e", input_bos_uri="bos:/b/in/", output_bos_uri="bos:/b/out/"
     )
-    return "adopted" if created.adopted else "created"
+    return "reused" if created.reused else "created"
 
 
 def wait(client: TaskClient, task_id: str) -> str:

@@ -154,5 +154,5 @@ def tls_sandbox(directory: Path, name: str) -> Iterator[tuple[Sandbox, Path]]:
     authority.cert_pem.write_to_path(str(bundle))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert(name).configure_cert(context)
-    with Sandbox(ssl_context=context) as sandbox:
+    with Sandbox(frozen=True, ssl_context=context) as sandbox:
         yield sandbox, bundle

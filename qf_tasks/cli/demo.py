@@ -54,7 +54,7 @@ def demo(terminal: Terminal) -> None:
     from qf_tasks import Settings, TaskClient
     from qf_tasks.sandbox import Sandbox
 
-    with Sandbox() as sandbox:
+    with Sandbox(frozen=True) as sandbox:
         settings = Settings(
             access_key=sandbox.access_key, secret_key=sandbox.secret_key, base_url=sandbox.url
         )

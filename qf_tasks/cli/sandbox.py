@@ -70,5 +70,5 @@ def _add_tasks(running: Sandbox, count: int) -> None:
 def _add_faults(running: Sandbox, rate: float) -> None:
     from qf_tasks.sandbox import Fault
 
-    faults = [Fault.status(503), Fault.status(429, retry_after=1), Fault.cut_before(), Fault.cut_after()]
-    running.order_random(rate, faults, seed=_SEED)
+    faults = [Fault.status(503), Fault.status(429, retry_after=1), Fault.reset_before(), Fault.reset_after()]
+    running.inject_random(rate, faults, seed=_SEED)

@@ -51,7 +51,7 @@ def create(
         str | None,
         typer.Option(metavar="TIME", help="Take an equal task that was created since, if any: 2h."),
     ] = None,
-    wait_for_slot: Annotated[
+    quota_timeout: Annotated[
         str | None, typer.Option(metavar="TIME", help="Wait so long while the 20 places are taken: 30m.")
     ] = None,
 ) -> None:
@@ -70,9 +70,9 @@ def create(
             completion_window=completion_window,
             extra=pairs(extra, "--extra"),
             adopt_within=None if adopt_within is None else seconds(adopt_within, "--adopt-within"),
-            wait_for_slot=None if wait_for_slot is None else seconds(wait_for_slot, "--wait-for-slot"),
+            quota_timeout=None if quota_timeout is None else seconds(quota_timeout, "--quota-timeout"),
         )
-    terminal.show_one(created, ("task_id", "name", "adopted", "request_id"))
+    terminal.show_one(created, ("task_id", "name", "reused", "request_id"))
 
 
 def get(terminal: Terminal, task_id: TaskId) -> None:

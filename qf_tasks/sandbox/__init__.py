@@ -8,8 +8,8 @@ try:
 except ModuleNotFoundError as _missing:
     raise ImportError("the sandbox needs aiohttp: pip install 'qf-tasks[sandbox]'") from _missing
 
-from .choices import Choices
+from .behavior import ServerBehavior
 from .faults import Fault
 from .service import RecordedRequest
 
-__all__ = ["Choices", "Fault", "RecordedRequest", "Sandbox"]
+__all__ = ["Fault", "RecordedRequest", "Sandbox", "ServerBehavior"]

@@ -1,14 +1,14 @@
 """The six actions: a body in, a result out, under the rules of the service.
 
-Knows nothing of HTTP or signatures. Where the service is not documented, `Choices` says what happens.
+Knows nothing of HTTP or signatures. Where the service is not documented, `ServerBehavior` says what happens.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .behavior import ServerBehavior
 from .bodies import Body, read_creation, read_page, read_task_id
-from .choices import Choices
 from .store import ACTIVE, DONE, FINAL, QUEUING, RUNNING, STOPPED, STOPPING, Move, Position, Store, StoredTask
 from .wire import Refusal
 
@@ -37,9 +37,9 @@ class Durations:
 class Actions:
     """What each `Action` of the route does."""
 
-    def __init__(self, store: Store, choices: Choices, durations: Durations) -> None:
+    def __init__(self, store: Store, behavior: ServerBehavior, durations: Durations) -> None:
         self._store = store
-        self._choices = choices
+        self._behavior = behavior
         self._durations = durations
         self._by_name: dict[str, Callable[[str, Body, float], Any]] = {
             "CreateBatchInferenceTask": self._create,
@@ -63,7 +63,7 @@ class Actions:
         created = read_creation(body)
         if self._store.count(account, ACTIVE, now) >= QUOTA:
             text = f"At most {QUOTA} tasks may be queuing, running or stopping."
-            raise Refusal(self._choices.quota_status, "TaskRunningNumberExceedLimit", text)
+            raise Refusal(self._behavior.quota_status, "TaskRunningNumberExceedLimit", text)
         runs_at = now + self._durations.queue
         task = StoredTask(
             account=account,
@@ -83,7 +83,7 @@ class Actions:
 
     def _list(self, account: str, body: Body, now: float) -> dict[str, Any]:
         states, marker, max_keys, reverse = read_page(body)
-        inclusive = self._choices.inclusive_marker
+        inclusive = self._behavior.inclusive_marker
         tasks, following = self._store.page(
             account,
             start=self._start(account, marker),
@@ -94,7 +94,7 @@ class Actions:
             now=now,
         )
         page_info = {"marker": marker, "maxKeys": max_keys, "isTruncated": following is not None}
-        if following is not None and self._choices.next_marker:
+        if following is not None and self._behavior.next_marker:
             next_start = following if inclusive else tasks[-1]
             page_info["nextMarker"] = next_start.position.task_id
         return {"taskList": [task.listed(now) for task in tasks], "pageInfo": page_info}
@@ -106,7 +106,7 @@ class Actions:
         if task is not None:
             return task.position
         position = self._store.deleted(account, marker)
-        if position is None or self._choices.stale_marker_refused:
+        if position is None or self._behavior.stale_marker_refused:
             raise Refusal(400, "InvalidMarker", f"The marker {marker} is invalid.")
         return position
 
@@ -115,8 +115,8 @@ class Actions:
         status = task.run_status(now)
         if status in (QUEUING, RUNNING):
             task.turn(now, Move(now, STOPPING), Move(now + self._durations.stop, STOPPED))
-        elif status in FINAL and self._choices.stop_final != "refused":
-            return self._choices.stop_final == "true"
+        elif status in FINAL and self._behavior.stop_final != "refused":
+            return self._behavior.stop_final == "true"
         elif status != STOPPING:
             raise self._wrong_state("stopped", status)
         return True
@@ -139,13 +139,13 @@ class Actions:
         task_id = read_task_id(body)
         task = self._store.get(task_id, account)
         if task is None:
-            status, code = self._choices.not_found_status, self._choices.not_found_code
+            status, code = self._behavior.not_found_status, self._behavior.not_found_code
             raise Refusal(status, code, f"The task {task_id} does not exist.")
         return task
 
     def _wrong_state(self, verb: str, status: str) -> Refusal:
         text = f"A task that is {status} cannot be {verb}."
-        return Refusal(self._choices.wrong_state_status, self._choices.wrong_state_code, text)
+        return Refusal(self._behavior.wrong_state_status, self._behavior.wrong_state_code, text)
 
 
 def _model(name: str, version_id: str) -> dict[str, Any]:

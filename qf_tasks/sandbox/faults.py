@@ -64,12 +64,12 @@ class Fault:
         return cls.status(200, code=code, message=message, applied=applied)
 
     @classmethod
-    def cut_before(cls) -> Self:
+    def reset_before(cls) -> Self:
         """The connection is reset before the request is carried out."""
         return cls(applied=False, sends="nothing")
 
     @classmethod
-    def cut_after(cls) -> Self:
+    def reset_after(cls) -> Self:
         """The request is carried out, then the connection is reset without an answer."""
         return cls(applied=True, sends="nothing")
 
@@ -120,7 +120,7 @@ class Fault:
         return cls.body(b"", status=status, content_type="text/html", headers=headers)
 
     @classmethod
-    def changed(cls, function: Callable[[Any], Any]) -> Self:
+    def transform(cls, function: Callable[[Any], Any]) -> Self:
         """The request is carried out; `function` makes another JSON value of the answer's."""
         return cls(applied=True, function=function)
 

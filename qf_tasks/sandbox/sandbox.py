@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .actions import Durations
-from .choices import Choices
+from .behavior import ServerBehavior
 from .clock import as_datetime, as_seconds
 from .faults import Fault
 from .server import Server
@@ -29,7 +29,7 @@ class Sandbox:
     Its clock starts at the present and stands still, unless turned by `advance` or told to run at
     `speed` (60: a minute each second). A task that is created queues for `queue_seconds` of it,
     runs for `run_seconds` and is done; one that is stopped takes `stop_seconds`. `service_time` is
-    in real seconds, for each request. What nobody has documented is decided by `choices`. The last
+    in real seconds, for each request. What nobody has documented is decided by `behavior`. The last
     `remember` requests are kept.
     """
 
@@ -41,11 +41,12 @@ class Sandbox:
         secret_key: str | None = None,
         account: str = "sandbox",
         ssl_context: ssl.SSLContext | None = None,
-        choices: Choices | None = None,
+        behavior: ServerBehavior | None = None,
         queue_seconds: float = 10.0,
         run_seconds: float = 60.0,
         stop_seconds: float = 5.0,
-        speed: float = 0.0,
+        speed: float = 1.0,
+        frozen: bool = False,
         service_time: float = 0.0,
         remember: int = 10_000,
     ) -> None:
@@ -55,9 +56,9 @@ class Sandbox:
         self._service = Service(
             self.access_key,
             Key(self.secret_key, account, None),
-            choices=choices or Choices(),
+            behavior=behavior or ServerBehavior(),
             durations=Durations(queue_seconds, run_seconds, stop_seconds),
-            speed=speed,
+            speed=0.0 if frozen else speed,
             remember=remember,
         )
         self._server = Server(self._service, port, ssl_context, service_time)
@@ -252,7 +253,7 @@ class Sandbox:
 
     # What goes wrong.
 
-    def order(
+    def inject(
         self,
         fault: Fault,
         *,
@@ -269,7 +270,7 @@ class Sandbox:
         with self._service.lock:
             self._service.faults.add(fault, action=action, times=times, skip=skip, task_id=task_id)
 
-    def order_random(self, rate: float, faults: Sequence[Fault], seed: int) -> None:
+    def inject_random(self, rate: float, faults: Sequence[Fault], seed: int) -> None:
         """Let one of `faults` fall on each request with probability `rate`, the same for a seed."""
         with self._service.lock:
             self._service.faults.add_random(rate, faults, seed)

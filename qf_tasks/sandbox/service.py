@@ -13,7 +13,7 @@ from email.utils import formatdate
 from typing import Any
 
 from .actions import Actions, Durations
-from .choices import Choices
+from .behavior import ServerBehavior
 from .clock import Clock
 from .faults import Fault, FaultOrders
 from .signing import verify
@@ -70,7 +70,7 @@ class Service:
         access_key: str,
         key: Key,
         *,
-        choices: Choices,
+        behavior: ServerBehavior,
         durations: Durations,
         speed: float,
         remember: int,
@@ -78,7 +78,7 @@ class Service:
         self.lock: threading.RLock = threading.RLock()
         self.clock_offset: float = 0.0
         self._own_key = (access_key, key)
-        self._choices = choices
+        self._behavior = behavior
         self._durations = durations
         self._speed = speed
         self._remember = remember
@@ -93,7 +93,7 @@ class Service:
             self.faults: FaultOrders = FaultOrders()
             self.requests: deque[RecordedRequest] = deque(maxlen=self._remember)
             self.keys: dict[str, Key] = dict([self._own_key])
-            self._actions = Actions(self.store, self._choices, self._durations)
+            self._actions = Actions(self.store, self._behavior, self._durations)
 
     def answer(self, request: Request) -> tuple[Answer, Fault | None]:
         """What goes back, and the fault that falls on the way."""
@@ -129,7 +129,7 @@ class Service:
 
     def _check_route(self, request: Request) -> None:
         if request.path != ROUTE:
-            status, code = self._choices.unknown_path_status, self._choices.unknown_path_code
+            status, code = self._behavior.unknown_path_status, self._behavior.unknown_path_code
             raise Refusal(status, code, "There is nothing at this path.", unexpected=True)
         if request.method != "POST":
             text = "Every action is a POST."
@@ -137,11 +137,11 @@ class Service:
 
     def _authenticate(self, request: Request) -> str:
         secrets = {name: key.secret_key for name, key in self.keys.items()}
-        return verify(request, secrets, time.time() + self.clock_offset, self._choices)
+        return verify(request, secrets, time.time() + self.clock_offset, self._behavior)
 
     def _check_action(self, action: str | None, allowed: Collection[str] | None) -> str:
         if action is None or action not in self._actions:
-            status, code = self._choices.unknown_action_status, self._choices.unknown_action_code
+            status, code = self._behavior.unknown_action_status, self._behavior.unknown_action_code
             raise Refusal(status, code, "There is no such action.", unexpected=True)
         if allowed is not None and action not in allowed:
             raise Refusal(403, "AccessDenied", "Access denied.")

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Self
 from urllib.parse import quote
 
-from .choices import Choices
+from .behavior import ServerBehavior
 from .wire import Refusal, Request
 
 # An empty list of signed headers means these (njwvz1yfu-en) and every `x-bce-*`.
@@ -78,7 +78,7 @@ def canonical_request(
     return "\n".join([method, _encode(path, safe="/"), "&".join(parameters), "\n".join(lines)])
 
 
-def verify(request: Request, secrets: Mapping[str, str], now: float, choices: Choices) -> str:
+def verify(request: Request, secrets: Mapping[str, str], now: float, behavior: ServerBehavior) -> str:
     """The access key that signed `request`; `now` is in seconds since 1970.
 
     Raises:
@@ -86,7 +86,7 @@ def verify(request: Request, secrets: Mapping[str, str], now: float, choices: Ch
     """
     headers = {name.lower(): value for name, value in request.headers.items()}
     if "authorization" not in headers:
-        raise _refusal(choices.unsigned_status, choices.unsigned_code, "Access denied.")
+        raise _refusal(behavior.unsigned_status, behavior.unsigned_code, "Access denied.")
     authorization = Authorization.parse(headers["authorization"])
     if "host" not in authorization.signed_headers:
         raise _refusal(400, "InvalidHTTPAuthHeader", "The host header is not signed.")

@@ -193,7 +193,7 @@ class Settings(BaseModel):
             raise InvalidArgumentError(f"there is no setting {name!r}{did_you_mean(name, fields)}")
         return self._origins.get(name, DEFAULT)
 
-    def printable(self) -> dict[str, object]:
+    def masked(self) -> dict[str, object]:
         """Return the settings as they may be shown: key and proxy masked, the secret key left out."""
         return {
             **{name: value for name, value in self.__dict__.items() if name != "secret_key"},
@@ -204,7 +204,7 @@ class Settings(BaseModel):
 
     def __repr_args__(self) -> list[tuple[str | None, object]]:
         """Return what `repr` and `str` show."""
-        return [*self.printable().items()] if self.__dict__ else []  # a refused one holds nothing
+        return [*self.masked().items()] if self.__dict__ else []  # a refused one holds nothing
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse a change; pydantic's own refusal would show the value."""

@@ -57,6 +57,7 @@ def running(scheme: str, *, service_time: float = 0.0) -> Iterator[Server]:
 def _serve(scheme: str, service_time: float, ca_bundle: Path) -> None:
     with Sandbox(
         ssl_context=_tls(ca_bundle) if scheme == "https" else None,
+        frozen=True,
         service_time=service_time,
         remember=100_000,
     ) as sandbox:

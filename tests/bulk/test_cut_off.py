@@ -52,7 +52,7 @@ def signalling(number: signal.Signals) -> Fault:
         os.kill(os.getpid(), number)
         return answer
 
-    return Fault.changed(interrupt)
+    return Fault.transform(interrupt)
 
 
 def check_agrees(report: BulkReport, sandbox: Sandbox, task_ids: list[str]) -> None:
@@ -104,7 +104,7 @@ def test_ctrl_c_while_waiting_becomes_an_interrupt_with_the_report(
     client: TaskClient, sandbox: Sandbox
 ) -> None:
     task_ids = sandbox.add_tasks(TOTAL)
-    sandbox.order(signalling(signal.SIGINT), action=DELETE, skip=10)
+    sandbox.inject(signalling(signal.SIGINT), action=DELETE, skip=10)
 
     with handled(signal.SIGINT, signal.default_int_handler), pytest.raises(BulkInterrupted) as caught:
         client.delete_many(task_ids, max_workers=3)
@@ -114,7 +114,7 @@ def test_ctrl_c_while_waiting_becomes_an_interrupt_with_the_report(
 
 def test_sigterm_made_an_exception_goes_on_with_the_report(client: TaskClient, sandbox: Sandbox) -> None:
     task_ids = sandbox.add_tasks(TOTAL)
-    sandbox.order(signalling(signal.SIGTERM), action=DELETE, skip=10)
+    sandbox.inject(signalling(signal.SIGTERM), action=DELETE, skip=10)
 
     with handled(signal.SIGTERM, terminate), pytest.raises(Terminated) as caught:
         client.delete_many(task_ids, max_workers=3)
@@ -159,7 +159,7 @@ def test_second_ctrl_c_leaves_what_is_in_flight_unknown(client: TaskClient, sand
                 raise KeyboardInterrupt
             frame = frame.f_back
 
-    sandbox.order(Fault.changed(hold), task_id=slow, action=DELETE)
+    sandbox.inject(Fault.transform(hold), task_id=slow, action=DELETE)
     with handled(signal.SIGINT, on_sigint), pytest.raises(BulkInterrupted) as caught:
         client.delete_many([quick, slow, never], max_workers=1, on_progress=cut_off)
     given_up.set()

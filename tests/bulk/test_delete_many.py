@@ -92,14 +92,14 @@ def test_delete_many_of_a_missing_id_says_so(
 
 def test_delete_many_whose_answer_was_lost_is_already_gone(client: TaskClient, sandbox: Sandbox) -> None:
     lost, other = sandbox.add_tasks(2)
-    sandbox.order(Fault.cut_after(), action=DELETE, task_id=lost)
+    sandbox.inject(Fault.reset_after(), action=DELETE, task_id=lost)
 
     assert outcomes(client.delete_many([lost, other])) == ["already_gone", "deleted"]
 
 
 def test_delete_many_that_may_have_been_applied_is_unknown(make_client: MakeClient, sandbox: Sandbox) -> None:
     lost, other = sandbox.add_tasks(2)
-    sandbox.order(Fault.cut_after(), action=DELETE, task_id=lost)
+    sandbox.inject(Fault.reset_after(), action=DELETE, task_id=lost)
 
     report = make_client(max_retries=0).delete_many([lost, other])
 
@@ -112,7 +112,7 @@ def test_delete_many_with_refused_keys_does_not_try_the_rest(
     client: TaskClient, sandbox: Sandbox, status: int, code: str
 ) -> None:
     task_ids = sandbox.add_tasks(20)
-    sandbox.order(Fault.status(status, code=code), times=None)
+    sandbox.inject(Fault.status(status, code=code), times=None)
 
     report = client.delete_many(task_ids, max_workers=2)
 
@@ -123,7 +123,7 @@ def test_delete_many_with_refused_keys_does_not_try_the_rest(
 
 def test_delete_many_with_access_denied_for_one_does_the_others(client: TaskClient, sandbox: Sandbox) -> None:
     task_ids = sandbox.add_tasks(10)
-    sandbox.order(Fault.status(403, code="AccessDenied"), task_id=task_ids[0])
+    sandbox.inject(Fault.status(403, code="AccessDenied"), task_id=task_ids[0])
 
     assert outcomes(client.delete_many(task_ids, max_workers=1)) == ["failed"] + ["deleted"] * 9
 
@@ -155,7 +155,7 @@ def test_delete_many_uses_a_connection_per_worker_at_most(client: TaskClient, sa
 def test_delete_many_after_a_429_holds_all_workers_back(
     client: TaskClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sandbox.order(Fault.status(429, retry_after=30), skip=5)
+    sandbox.inject(Fault.status(429, retry_after=30), skip=5)
     began = sandbox.now
 
     report = client.delete_many(sandbox.add_tasks(20))
@@ -169,7 +169,7 @@ def test_delete_many_sent_away_for_longer_than_it_may_wait_tries_no_more(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
     task_ids = sandbox.add_tasks(50)
-    sandbox.order(Fault.status(429, retry_after=3600), times=None)
+    sandbox.inject(Fault.status(429, retry_after=3600), times=None)
     report = make_client().delete_many(task_ids, max_workers=4)
     assert report.counts["failed"] + report.counts["not_tried"] == 50
     assert len(sandbox.requests) <= 8

@@ -10,8 +10,8 @@ from tests.conftest import MakeClient
 
 DELETE = "DeleteBatchInferenceTask"
 FAULTS = [
-    Fault.cut_before(),
-    Fault.cut_after(),
+    Fault.reset_before(),
+    Fault.reset_after(),
     Fault.truncated(),
     Fault.status(429),
     Fault.status(429, retry_after=5),
@@ -37,8 +37,8 @@ def test_delete_many_under_random_faults_and_a_refused_key_agrees_with_what_is_l
 ) -> None:
     task_ids = sandbox.add_tasks(1000)
     refused = Fault.status(401, code="InvalidAccessKeyId")
-    sandbox.order(refused, action=DELETE, task_id=task_ids[950], times=None)
-    sandbox.order_random(0.2, FAULTS, seed=7)
+    sandbox.inject(refused, action=DELETE, task_id=task_ids[950], times=None)
+    sandbox.inject_random(0.2, FAULTS, seed=7)
 
     report = make_client(max_retries=max_retries).delete_many(task_ids)
 
@@ -56,11 +56,11 @@ def test_delete_many_of_the_remaining_ends_with_nothing_left(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
     client = make_client(max_retries=0)
-    sandbox.order_random(0.3, FAULTS, seed=11)
+    sandbox.inject_random(0.3, FAULTS, seed=11)
     report = client.delete_many(sandbox.add_tasks(300))
     assert report.remaining
 
-    sandbox.order_random(0, [], seed=0)
+    sandbox.inject_random(0, [], seed=0)
     rest = client.delete_many(report.remaining, missing_ok=True)
 
     assert (rest.ok, sandbox.tasks) == (True, {})

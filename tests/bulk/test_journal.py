@@ -27,7 +27,7 @@ def losing(journal: Path) -> Fault:
         journal.parent.rmdir()
         return answer
 
-    return Fault.changed(lose)
+    return Fault.transform(lose)
 
 
 def test_journal_holds_the_whole_task_and_then_the_outcome(
@@ -54,7 +54,7 @@ def test_journal_has_the_intent_before_the_delete_is_sent(
         found.append('"intent"' in journal.read_text(encoding="utf-8"))
         return answer
 
-    sandbox.order(Fault.changed(look), action=DELETE)
+    sandbox.inject(Fault.transform(look), action=DELETE)
     client.delete_many(sandbox.add_tasks(1), journal=journal)
 
     assert found == [True]
@@ -152,7 +152,7 @@ def test_journal_that_fails_in_the_middle_ends_the_run_and_says_what_was_done(
 ) -> None:
     task_ids = sandbox.add_tasks(5)
     journal = tmp_path / "lost" / "journal"
-    sandbox.order(losing(journal), action=DELETE, skip=1)
+    sandbox.inject(losing(journal), action=DELETE, skip=1)
 
     report = client.delete_many(task_ids, journal=journal, max_workers=1)
 
@@ -167,7 +167,7 @@ def test_journal_that_cannot_take_an_intent_keeps_the_task(
 ) -> None:
     task_ids = sandbox.add_tasks(3)
     journal = tmp_path / "lost" / "journal"
-    sandbox.order(losing(journal), action=LOOK)
+    sandbox.inject(losing(journal), action=LOOK)
 
     report = client.delete_many(task_ids, journal=journal, max_workers=1)
 

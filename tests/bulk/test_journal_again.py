@@ -82,7 +82,7 @@ def test_journal_with_open_tasks_that_cannot_be_looked_up_keeps_them_open(
 ) -> None:
     open_one, other = sandbox.add_tasks(2)
     leave_open(client, journal, [open_one])
-    sandbox.order(Fault.status(403, code="AccessDenied"), action=LOOK, task_id=open_one)
+    sandbox.inject(Fault.status(403, code="AccessDenied"), action=LOOK, task_id=open_one)
 
     assert client.delete_many([other], journal=journal).ok
     client.delete_many([], journal=journal)
@@ -95,7 +95,7 @@ def test_journal_with_an_unknown_outcome_has_the_task_looked_up(
 ) -> None:
     client = make_client(max_retries=0)
     task_id = sandbox.add_task()
-    sandbox.order(Fault.cut_after(), action=DELETE)
+    sandbox.inject(Fault.reset_after(), action=DELETE)
     assert client.delete_many([task_id], journal=journal).counts["unknown"] == 1
 
     client.delete_many([], journal=journal)

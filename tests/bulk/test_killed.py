@@ -50,7 +50,7 @@ def test_run_that_was_killed_is_in_the_journal_and_can_be_gone_on_with(
         child.wait()
         return answer
 
-    sandbox.order(Fault.changed(kill), action=DELETE, skip=answered)
+    sandbox.inject(Fault.transform(kill), action=DELETE, skip=answered)
     child.communicate(" ".join([str(journal), *task_ids]))
 
     assert child.returncode == -signal.SIGKILL

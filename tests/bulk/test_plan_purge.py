@@ -81,7 +81,7 @@ def test_plan_purge_checks_the_state_although_the_service_should_have(
     done = sandbox.add_task()
     failed = sandbox.add_task(run_status="Failed")
     whole = {"result": {"taskList": [sandbox.tasks[failed], sandbox.tasks[done]]}}
-    sandbox.order(Fault.changed(lambda _answer: whole))
+    sandbox.inject(Fault.transform(lambda _answer: whole))
 
     plan = client.plan_purge(run_status="Done")
 

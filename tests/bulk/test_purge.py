@@ -58,7 +58,7 @@ def test_purge_skips_what_changed_and_says_why(
     changed, other = sandbox.add_tasks(2)
     plan = client.plan_purge(run_status="Done")
     answer = {"result": {**sandbox.tasks[changed], member: value}}
-    sandbox.order(Fault.changed(lambda _answer: answer), action=LOOK, task_id=changed)
+    sandbox.inject(Fault.transform(lambda _answer: answer), action=LOOK, task_id=changed)
 
     report = client.purge(plan)
 
@@ -136,7 +136,7 @@ def test_purge_of_the_plan_of_another_host_is_refused(
     plan = client.plan_purge(run_status="Done")
 
     with (
-        Sandbox(access_key=sandbox.access_key, secret_key=sandbox.secret_key) as elsewhere,
+        Sandbox(frozen=True, access_key=sandbox.access_key, secret_key=sandbox.secret_key) as elsewhere,
         pytest.raises(InvalidArgumentError, match=elsewhere.url),
     ):
         make_client(base_url=elsewhere.url).purge(plan)

@@ -23,7 +23,7 @@ def test_stop_many_stops_what_runs_and_skips_what_has_ended(client: TaskClient, 
 
 def test_stop_many_with_refused_keys_does_not_try_the_rest(client: TaskClient, sandbox: Sandbox) -> None:
     task_ids = sandbox.add_tasks(5, run_status="Running")
-    sandbox.order(Fault.status(401, code="InvalidAccessKeyId"), times=None)
+    sandbox.inject(Fault.status(401, code="InvalidAccessKeyId"), times=None)
 
     report = client.stop_many(task_ids, max_workers=1)
 

@@ -222,8 +222,8 @@ def test_delete_of_several_cut_off_by_a_signal_prints_its_report(
         os.kill(os.getpid(), number)
         return answer
 
-    own_sandbox.order(Fault.changed(cut_off), task_id=ids[5])
-    own_sandbox.order(Fault.slow(0.1), skip=5, times=None)  # the signal comes before the last task's turn
+    own_sandbox.inject(Fault.transform(cut_off), task_id=ids[5])
+    own_sandbox.inject(Fault.slow(0.1), skip=5, times=None)  # the signal comes before the last task's turn
 
     ran = run("delete", *ids, "--max-workers", "1")
 
@@ -258,7 +258,7 @@ def test_a_command_cut_off_says_what_is_not_known(
     run: Run, own_sandbox: Sandbox, command: str, cut_at: str, told: str
 ) -> None:
     own_sandbox.add_task("infer-a", run_status="Done" if command == "delete" else "Running")
-    own_sandbox.order(Fault.changed(_cut_off), action=f"{cut_at}BatchInferenceTask")
+    own_sandbox.inject(Fault.transform(_cut_off), action=f"{cut_at}BatchInferenceTask")
 
     assert run(*command.split(), "infer-a") == (
         130,
@@ -271,7 +271,7 @@ def test_a_command_cut_off_as_json_says_what_is_not_known_in_one_object(
     run: Run, own_sandbox: Sandbox
 ) -> None:
     own_sandbox.add_task("infer-a")
-    own_sandbox.order(Fault.changed(_cut_off), action="DeleteBatchInferenceTask")
+    own_sandbox.inject(Fault.transform(_cut_off), action="DeleteBatchInferenceTask")
 
     code, out, err = run("delete", "infer-a", "--json")
 

@@ -125,8 +125,8 @@ def test_a_service_out_of_reach_ends_with_3(run: Run, own_sandbox: Sandbox) -> N
 
 
 def test_a_create_with_unknown_outcome_ends_with_5(run: Run, own_sandbox: Sandbox) -> None:
-    own_sandbox.order(Fault.cut_after(), action="CreateBatchInferenceTask")
-    own_sandbox.order(Fault.status(500), action="DescribeBatchInferenceTasks", times=None)
+    own_sandbox.inject(Fault.reset_after(), action="CreateBatchInferenceTask")
+    own_sandbox.inject(Fault.status(500), action="DescribeBatchInferenceTasks", times=None)
 
     code, out, err = run(
         *("create", "--name", "nightly", "--endpoint", "ernie-x1-turbo-32k"),

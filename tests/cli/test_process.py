@@ -113,8 +113,8 @@ def test_a_second_signal_ends_the_wait_for_what_is_in_flight_with_the_report(
         started[0].send_signal(signal.SIGTERM)
         return answer
 
-    sandbox.order(Fault.changed(cut_off), action="StopBatchInferenceTask")
-    sandbox.order(Fault.changed(cut_off), action="DescribeBatchInferenceTask", skip=2)
+    sandbox.inject(Fault.transform(cut_off), action="StopBatchInferenceTask")
+    sandbox.inject(Fault.transform(cut_off), action="DescribeBatchInferenceTask", skip=2)
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as deleting:

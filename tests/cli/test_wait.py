@@ -69,7 +69,7 @@ def test_wait_interrupted_leaves_the_tasks_alone(
         os.kill(os.getpid(), number)
         return answer
 
-    own_sandbox.order(Fault.changed(cut_off), action="DescribeBatchInferenceTask")
+    own_sandbox.inject(Fault.transform(cut_off), action="DescribeBatchInferenceTask")
 
     ran = run("wait", "infer-a")
 
@@ -92,7 +92,7 @@ def test_wait_interrupted_as_json_is_one_object(run: Run, own_sandbox: Sandbox) 
         os.kill(os.getpid(), signal.SIGTERM)
         return answer
 
-    own_sandbox.order(Fault.changed(cut_off), action="DescribeBatchInferenceTask")
+    own_sandbox.inject(Fault.transform(cut_off), action="DescribeBatchInferenceTask")
 
     code, _, err = run("wait", "infer-a", "--json")
 

@@ -47,7 +47,7 @@ _right: dict[str, st.SearchStrategy[Any]] = {
     "max_tasks": st.sampled_from([2, 1000]),
     "journal": st.sampled_from([None, "journal.jsonl"]),
     "max_workers": st.sampled_from([1, 4]),
-    **dict.fromkeys(("timeout", "stop_timeout", "adopt_within", "wait_for_slot"), _seconds),
+    **dict.fromkeys(("timeout", "stop_timeout", "adopt_within", "quota_timeout"), _seconds),
     **dict.fromkeys(("stop_first", "missing_ok", "newest_first", "raise_on_failure"), st.booleans()),
     **dict.fromkeys(("on_change", "on_progress"), st.just(lambda *_: None)),
 }

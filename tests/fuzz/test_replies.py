@@ -125,7 +125,7 @@ def test_try_verbs_with_any_json_gives_values_or_errors(
     sandbox: Sandbox, client: TaskClient, answer: Json
 ) -> None:
     sandbox.reset()
-    sandbox.order(Fault.body(json.dumps(answer).encode()), times=None)
+    sandbox.inject(Fault.body(json.dumps(answer).encode()), times=None)
     _try_every_verb(client)
     assert len(sandbox.requests) < _MOST_REQUESTS
 
@@ -135,7 +135,7 @@ def test_try_verbs_with_any_status_headers_and_bytes_gives_values_or_errors(
     sandbox: Sandbox, client: TaskClient, status: int, headers: dict[str, str], content: bytes
 ) -> None:
     sandbox.reset()
-    sandbox.order(Fault.body(content, status=status, headers=headers), times=None)
+    sandbox.inject(Fault.body(content, status=status, headers=headers), times=None)
     _try_every_verb(client)
     assert len(sandbox.requests) < _MOST_REQUESTS
 
@@ -149,7 +149,7 @@ def test_try_verbs_with_any_json_in_a_place_of_the_real_answer_gives_values_or_e
     sandbox.reset()
     for task_id in ("infer-1", "infer-2"):
         sandbox.add_task(task_id, run_status=run_status, name="nightly")
-    sandbox.order(Fault.changed(lambda body: _replaced(body, at, odd)), times=None)
+    sandbox.inject(Fault.transform(lambda body: _replaced(body, at, odd)), times=None)
     _try_every_verb(client)
     assert len(sandbox.requests) < _MOST_REQUESTS
     assert sandbox.errors == []

@@ -58,7 +58,7 @@ _header_names = st.sampled_from(
 
 @pytest.fixture(scope="module", name="server")
 def one_sandbox_for_all_examples() -> Iterator[Sandbox]:
-    with Sandbox(remember=10) as running:
+    with Sandbox(frozen=True, remember=10) as running:
         running.add_tasks(3)
         yield running
         assert running.errors == []

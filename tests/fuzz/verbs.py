@@ -36,7 +36,7 @@ VERBS: dict[str, Callable[[TaskClient], object]] = {
     "pages": lambda client: [*client.pages(run_status="Done", page_size=1)],
     "create": lambda client: client.create(**CREATION),
     "create, adopting": lambda client: client.create(**CREATION, adopt_within=60.0),
-    "create, waiting": lambda client: client.create(**CREATION, wait_for_slot=60.0),
+    "create, waiting": lambda client: client.create(**CREATION, quota_timeout=60.0),
     "delete": lambda client: client.delete("infer-1"),
     "delete, stopping": lambda client: client.delete("infer-1", stop_first=True, stop_timeout=60.0),
     "delete, missing": lambda client: client.delete("infer-1", missing_ok=True),

@@ -10,7 +10,7 @@ from .signed_client import SignedClient
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """A running sandbox that must not have gone wrong itself."""
-    with Sandbox() as running:
+    with Sandbox(frozen=True) as running:
         yield running
     assert running.errors == []
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qf_tasks.sandbox import Choices, Sandbox
+from qf_tasks.sandbox import Sandbox, ServerBehavior
 
 from .signed_client import CREATION, SignedClient
 
@@ -209,15 +209,15 @@ def test_another_path_or_method_is_refused_and_noted(sandbox: Sandbox, client: S
 
 @pytest.mark.parametrize(("choice", "expected"), [("true", True), ("false", False)])
 def test_stop_a_final_task_answers_as_chosen(choice: str, expected: bool) -> None:
-    choices = Choices(stop_final="true" if choice == "true" else "false")
-    with Sandbox(choices=choices) as sandbox:
+    behavior = ServerBehavior(stop_final="true" if choice == "true" else "false")
+    with Sandbox(frozen=True, behavior=behavior) as sandbox:
         client = SignedClient(sandbox)
         assert client.stop(sandbox.add_task()).result is expected
         client.close()
 
 
 def test_refusals_are_as_chosen() -> None:
-    choices = Choices(
+    behavior = ServerBehavior(
         not_found_status=400,
         not_found_code="NoSuchTask",
         wrong_state_status=409,
@@ -227,7 +227,7 @@ def test_refusals_are_as_chosen() -> None:
         unknown_path_code="Nowhere",
         unsigned_status=401,
     )
-    with Sandbox(choices=choices) as sandbox:
+    with Sandbox(frozen=True, behavior=behavior) as sandbox:
         client = SignedClient(sandbox)
         running = sandbox.add_tasks(20, run_status="Running")[0]
         assert client.describe("x").refusal == (400, "NoSuchTask")

@@ -27,7 +27,7 @@ def is_kept(sandbox: Sandbox, task_id: str) -> bool:
 def ordered(sandbox: Sandbox, client: SignedClient, fault: Fault) -> tuple[Reply, bool]:
     """The answer to a delete under `fault`, and whether the task is still there."""
     task_id = sandbox.add_task()
-    sandbox.order(fault)
+    sandbox.inject(fault)
     reply = client.delete(task_id)
     request = sandbox.requests[-1]
     assert request.fault is fault
@@ -104,7 +104,7 @@ def test_redirect_names_a_place(sandbox: Sandbox, client: SignedClient) -> None:
 
 
 def test_changed_gives_what_the_function_makes_of_the_answer(sandbox: Sandbox, client: SignedClient) -> None:
-    reply, kept = ordered(sandbox, client, Fault.changed(lambda answer: [answer["result"], "\ud800"]))
+    reply, kept = ordered(sandbox, client, Fault.transform(lambda answer: [answer["result"], "\ud800"]))
     assert reply.content == b'[true, "\xed\xa0\x80"]'
     assert not kept
 
@@ -119,12 +119,12 @@ def test_headers_are_added_to_or_replace_those_of_the_answer(sandbox: Sandbox, c
     assert not kept
 
 
-@pytest.mark.parametrize(("fault", "applied"), [(Fault.cut_before(), False), (Fault.cut_after(), True)])
+@pytest.mark.parametrize(("fault", "applied"), [(Fault.reset_before(), False), (Fault.reset_after(), True)])
 def test_cut_resets_the_connection(
     sandbox: Sandbox, client: SignedClient, fault: Fault, applied: bool
 ) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(fault)
+    sandbox.inject(fault)
     with pytest.raises(ConnectionResetError) as caught:
         client.delete(task_id)
     assert type(caught.value) is ConnectionResetError  # and not a connection that was merely closed
@@ -135,7 +135,7 @@ def test_cut_resets_the_connection(
 
 def test_truncated_promises_more_than_it_sends(sandbox: Sandbox, client: SignedClient) -> None:
     task_id = sandbox.add_task()
-    sandbox.order(Fault.truncated())
+    sandbox.inject(Fault.truncated())
     with pytest.raises(http.client.IncompleteRead) as caught:
         client.delete(task_id)
     assert caught.value.partial == sandbox.requests[-1].answer
@@ -160,7 +160,7 @@ def read_until_stopped(sandbox: Sandbox, client: SignedClient, fault: Fault) -> 
         under_way.set()
         return answer
 
-    sandbox.order(replace(fault, function=note))
+    sandbox.inject(replace(fault, function=note))
     query = "Action=DescribeBatchInferenceModel"
     client.connection.request("POST", f"{ROUTE}?{query}", b"{}", client.headers(query))
     line = client.connection.sock
@@ -198,12 +198,12 @@ def statuses(sandbox: Sandbox, act: Callable[[], object], times: int) -> list[in
 
 
 def test_order_falls_on_the_next_times_requests_after_skip(sandbox: Sandbox, client: SignedClient) -> None:
-    sandbox.order(Fault.status(503), times=2, skip=1)
+    sandbox.inject(Fault.status(503), times=2, skip=1)
     assert statuses(sandbox, client.models, 5) == [200, 503, 503, 200, 200]
 
 
 def test_order_without_times_falls_always_until_reset(sandbox: Sandbox, client: SignedClient) -> None:
-    sandbox.order(Fault.status(503), times=None)
+    sandbox.inject(Fault.status(503), times=None)
     assert statuses(sandbox, client.models, 3) == [503, 503, 503]
     sandbox.reset()
     assert statuses(sandbox, client.models, 1) == [200]
@@ -211,19 +211,19 @@ def test_order_without_times_falls_always_until_reset(sandbox: Sandbox, client: 
 
 def test_order_for_an_action_and_a_task_falls_on_these_alone(sandbox: Sandbox, client: SignedClient) -> None:
     first, second = sandbox.add_tasks(2)
-    sandbox.order(Fault.status(503), action=DELETE, task_id=second)
+    sandbox.inject(Fault.status(503), action=DELETE, task_id=second)
     replies = [client.models(), client.describe(second), client.delete(first), client.delete(second)]
     assert [reply.status for reply in replies] == [200, 200, 200, 503]
 
 
 def test_several_orders_fall_one_after_the_other(sandbox: Sandbox, client: SignedClient) -> None:
     for status in (500, 502, 503):
-        sandbox.order(Fault.status(status))
+        sandbox.inject(Fault.status(status))
     assert statuses(sandbox, client.models, 4) == [500, 502, 503, 200]
 
 
 def test_a_refused_signature_uses_up_no_order(sandbox: Sandbox, client: SignedClient) -> None:
-    sandbox.order(Fault.status(503))
+    sandbox.inject(Fault.status(503))
     wrong = SignedClient(sandbox, secret_key="wrong")
     assert wrong.models().status == 400
     assert client.models().status == 503
@@ -232,9 +232,9 @@ def test_a_refused_signature_uses_up_no_order(sandbox: Sandbox, client: SignedCl
 
 def test_random_orders_fall_at_their_rate_and_alike_for_a_seed() -> None:
     def falls(seed: int) -> list[int | None]:
-        with Sandbox() as sandbox:
+        with Sandbox(frozen=True) as sandbox:
             client = SignedClient(sandbox)
-            sandbox.order_random(0.25, [Fault.status(500), Fault.status(503)], seed)
+            sandbox.inject_random(0.25, [Fault.status(500), Fault.status(503)], seed)
             seen = statuses(sandbox, client.models, 200)
             client.close()
             return seen
@@ -246,14 +246,14 @@ def test_random_orders_fall_at_their_rate_and_alike_for_a_seed() -> None:
 
 
 def test_an_ordered_fault_comes_before_a_random_one(sandbox: Sandbox, client: SignedClient) -> None:
-    sandbox.order_random(1, [Fault.status(500)], seed=0)
-    sandbox.order(Fault.status(503))
+    sandbox.inject_random(1, [Fault.status(500)], seed=0)
+    sandbox.inject(Fault.status(503))
     assert statuses(sandbox, client.models, 2) == [503, 500]
 
 
 def test_faults_are_values() -> None:
     assert Fault.status(503, retry_after=1) == Fault.status(503, retry_after=1) != Fault.status(503)
-    assert len({Fault.cut_before(), Fault.cut_before(), Fault.cut_after()}) == 2
+    assert len({Fault.reset_before(), Fault.reset_before(), Fault.reset_after()}) == 2
 
 
 def test_requests_are_served_side_by_side(sandbox: Sandbox) -> None:

@@ -88,13 +88,13 @@ def test_the_turned_clock_does_not_make_signatures_old(sandbox: Sandbox, client:
 
 
 def test_every_sandbox_has_keys_of_its_own() -> None:
-    first, second = Sandbox(), Sandbox()
+    first, second = Sandbox(frozen=True), Sandbox(frozen=True)
     assert len({first.access_key, second.access_key, first.secret_key, second.secret_key}) == 4
     assert len(bytes.fromhex(first.access_key)) == 16
 
 
 def test_given_keys_and_account_are_used() -> None:
-    with Sandbox(access_key="ak", secret_key="sk", account="mine") as sandbox:
+    with Sandbox(frozen=True, access_key="ak", secret_key="sk", account="mine") as sandbox:
         client = SignedClient(sandbox, "ak", "sk")
         task_id = client.create().result["taskId"]
         assert sandbox.tasks[task_id]["creator"] == "mine"

@@ -36,7 +36,7 @@ def test_a_created_task_queues_runs_and_is_done(sandbox: Sandbox, client: Signed
 
 
 def test_the_durations_are_as_given() -> None:
-    with Sandbox(queue_seconds=0, run_seconds=math.inf, stop_seconds=0) as sandbox:
+    with Sandbox(frozen=True, queue_seconds=0, run_seconds=math.inf, stop_seconds=0) as sandbox:
         client = SignedClient(sandbox)
         task_id = client.create().result["taskId"]
         assert sandbox.tasks[task_id]["runStatus"] == "Running"
@@ -83,14 +83,14 @@ def test_times_come_from_the_clock(sandbox: Sandbox, client: SignedClient) -> No
 
 
 def test_the_clock_stands_still_unless_it_is_told_to_run() -> None:
-    still, running = Sandbox(), Sandbox(speed=1e9)
+    still, running = Sandbox(frozen=True), Sandbox(speed=1e9)
     assert still.now == still.now
     assert running.now < running.now
 
 
 @pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, 1e15])
 def test_advance_by_what_is_no_time_ahead_is_refused(seconds: float) -> None:
-    sandbox = Sandbox()
+    sandbox = Sandbox(frozen=True)
     before = sandbox.now
     with pytest.raises((ValueError, OverflowError)):
         sandbox.advance(seconds)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qf_tasks.sandbox import Choices, Sandbox
+from qf_tasks.sandbox import Sandbox, ServerBehavior
 
 from .signed_client import SignedClient
 
@@ -37,7 +37,7 @@ def any_kind_of_marker(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(name="marked")
 def client_of_either_kind(inclusive: bool) -> Iterator[SignedClient]:
-    with Sandbox(choices=Choices(inclusive_marker=inclusive)) as sandbox:
+    with Sandbox(frozen=True, behavior=ServerBehavior(inclusive_marker=inclusive)) as sandbox:
         client = SignedClient(sandbox)
         yield client
         client.close()
@@ -173,8 +173,8 @@ def test_list_from_a_deleted_marker_is_refused(sandbox: Sandbox, client: SignedC
 def test_list_from_a_deleted_marker_goes_on_where_it_was_if_so_chosen(
     inclusive_marker: bool, reverse: bool
 ) -> None:
-    choices = Choices(stale_marker_refused=False, inclusive_marker=inclusive_marker)
-    with Sandbox(choices=choices) as sandbox:
+    behavior = ServerBehavior(stale_marker_refused=False, inclusive_marker=inclusive_marker)
+    with Sandbox(frozen=True, behavior=behavior) as sandbox:
         client = SignedClient(sandbox)
         first, gone, last = sandbox.add_tasks(3)
         client.delete(gone)
@@ -185,7 +185,7 @@ def test_list_from_a_deleted_marker_goes_on_where_it_was_if_so_chosen(
 
 
 def test_list_without_next_marker_only_says_that_there_is_more() -> None:
-    with Sandbox(choices=Choices(next_marker=False)) as sandbox:
+    with Sandbox(frozen=True, behavior=ServerBehavior(next_marker=False)) as sandbox:
         client = SignedClient(sandbox)
         sandbox.add_tasks(11)
         assert client.list().result["pageInfo"] == {"marker": "", "maxKeys": 10, "isTruncated": True}

@@ -23,7 +23,7 @@ from .signed_client import SignedClient
 
 
 def test_start_and_stop_are_quick_and_can_be_repeated() -> None:
-    sandbox = Sandbox()
+    sandbox = Sandbox(frozen=True)
     started = time.monotonic()
     ports = set()
     for _ in range(5):
@@ -35,7 +35,7 @@ def test_start_and_stop_are_quick_and_can_be_repeated() -> None:
 
 
 def test_a_stopped_sandbox_refuses_connections_and_keeps_what_it_saw() -> None:
-    with Sandbox() as sandbox:
+    with Sandbox(frozen=True) as sandbox:
         client = SignedClient(sandbox)
         task_id = client.create().result["taskId"]
         client.close()
@@ -47,7 +47,7 @@ def test_a_stopped_sandbox_refuses_connections_and_keeps_what_it_saw() -> None:
 
 def test_stop_leaves_no_thread_behind() -> None:
     before = threading.active_count()
-    with Sandbox():
+    with Sandbox(frozen=True):
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
 
@@ -65,18 +65,18 @@ def test_stop_with_open_connections_does_not_wait_for_them(sandbox: Sandbox) -> 
 
 def test_start_on_a_taken_port_raises_in_the_caller(sandbox: Sandbox) -> None:
     with pytest.raises(OSError, match="in use"):
-        Sandbox(port=sandbox.port).start()
+        Sandbox(frozen=True, port=sandbox.port).start()
 
 
 def test_start_that_fails_in_the_thread_raises_in_the_caller() -> None:
     wrong: Any = True
     with pytest.raises(TypeError):
-        Sandbox(ssl_context=wrong).start()
+        Sandbox(frozen=True, ssl_context=wrong).start()
 
 
 def test_the_port_is_unknown_before_the_first_start() -> None:
     with pytest.raises(RuntimeError, match="started"):
-        _ = Sandbox().url
+        _ = Sandbox(frozen=True).url
 
 
 def test_it_listens_on_this_machine_alone(sandbox: Sandbox) -> None:
@@ -109,7 +109,7 @@ def test_tls_is_spoken_with_the_given_certificate() -> None:
     server, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(server)
     authority.configure_trust(trusting)
-    with Sandbox(ssl_context=server) as sandbox:
+    with Sandbox(frozen=True, ssl_context=server) as sandbox:
         assert sandbox.url.startswith("https://")
         client = SignedClient(sandbox, ssl_context=trusting)
         assert client.create().status == 200
@@ -145,7 +145,7 @@ def test_a_refused_request_is_recorded_with_its_code(sandbox: Sandbox, client: S
 
 
 def test_only_the_last_requests_are_remembered() -> None:
-    with Sandbox(remember=2) as sandbox:
+    with Sandbox(frozen=True, remember=2) as sandbox:
         client = SignedClient(sandbox)
         ids = [client.models().body["requestId"] for _ in range(3)]
         client.close()
@@ -171,7 +171,7 @@ def test_reset_is_as_new_on_the_same_port(sandbox: Sandbox, client: SignedClient
 
 
 def test_a_fault_of_the_sandbox_itself_is_a_500_and_kept(sandbox: Sandbox, client: SignedClient) -> None:
-    sandbox.order(Fault.changed(lambda _: object()))
+    sandbox.inject(Fault.transform(lambda _: object()))
     assert client.models().status == 500
     assert [type(error) for error in sandbox.errors] == [TypeError]
     assert client.models().status == 200

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qf_tasks.sandbox.choices import Choices
+from qf_tasks.sandbox.behavior import ServerBehavior
 from qf_tasks.sandbox.signing import Authorization, canonical_request, verify
 from qf_tasks.sandbox.wire import Refusal, Request
 
@@ -29,7 +29,7 @@ VECTORS = {
 
 def check(headers: dict[str, str], *, query: str = QUERY, now: float = NOW) -> str:
     request = Request("POST", ROUTE, query, headers, b"{}")
-    return verify(request, {"AKexample": "SKexample"}, now, Choices())
+    return verify(request, {"AKexample": "SKexample"}, now, ServerBehavior())
 
 
 def refusal(headers: dict[str, str], **rest: Any) -> tuple[int, str]:

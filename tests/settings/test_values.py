@@ -247,7 +247,7 @@ def test_pickle_is_refused_with_what_to_do() -> None:
 
 def test_dump_as_json_shows_no_secret() -> None:
     settings = make(proxy="http://user:word@proxy.example")
-    text = settings.model_dump_json() + json.dumps(settings.printable())
+    text = settings.model_dump_json() + json.dumps(settings.masked())
     assert SK not in text
     assert "word" not in text
 

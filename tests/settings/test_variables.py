@@ -174,7 +174,7 @@ def test_load_with_proxy_for_qianfan_takes_it_before_that_of_machine(monkeypatch
     monkeypatch.setenv("NO_PROXY", "*")
     settings = Settings.load(**pair("keyword"))
     assert settings.origin("proxy") == "environment variable QIANFAN_PROXY"
-    assert settings.printable()["proxy"] == "http://proxy.qianfan:1"
+    assert settings.masked()["proxy"] == "http://proxy.qianfan:1"
 
 
 @pytest.mark.parametrize("base_url", ["http://[", "nowhere"])
@@ -193,7 +193,7 @@ def test_load_with_two_bundles_takes_the_one_of_requests(
     bundle = write("requests.pem", "")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
     settings = Settings.load(**pair("keyword"))
-    assert (settings.ca_bundle, settings.printable()["ca_bundle"]) == (bundle, str(bundle))
+    assert (settings.ca_bundle, settings.masked()["ca_bundle"]) == (bundle, str(bundle))
 
 
 def test_load_with_bundle_that_is_missing_names_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from qf_tasks import (
     OutcomeUnknownError,
     PurgePlan,
     QfTasksError,
-    Reply,
+    Response,
     RunStatus,
     Settings,
     StopResult,
@@ -130,7 +130,7 @@ def print_line(text: str | None) -> None:
 
 def call(client: TaskClient) -> Any:
     reply = client.call("DescribeBatchInferenceTask", {"taskId": "infer-1"})
-    assert_type(reply, Reply)
+    assert_type(reply, Response)
     assert_type(reply.headers, dict[str, str])
     return reply.result
 

@@ -1,7 +1,7 @@
 """What nobody has documented, decided once.
 
 Everything here is a choice of the sandbox, not a fact of the service. A client that works under every
-value of `Choices` does not lean on a guess.
+value of `ServerBehavior` does not lean on a guess.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices:
+class ServerBehavior:
     """The open questions of the service, each with the answer the sandbox gives by default."""
 
     # A task id that the account does not have.
