@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qf_tasks.sandbox.behavior import ServerBehavior
 from qf_tasks.sandbox.signing import Authorization, canonical_request, verify
-from qf_tasks.sandbox.wire import Refusal, Request
+from qf_tasks.sandbox.http_messages import Rejection, Request
 
 from .signed_client import ROUTE, bce_time, sign
 
@@ -33,7 +33,7 @@ def check(headers: dict[str, str], *, query: str = QUERY, now: float = NOW) -> s
 
 
 def refusal(headers: dict[str, str], **rest: Any) -> tuple[int, str]:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         check(headers, **rest)
     assert caught.value.unexpected
     return caught.value.status, caught.value.code
@@ -131,7 +131,7 @@ def test_verify_another_action_than_the_signed_one_is_refused() -> None:
 
 def test_verify_a_wrong_secret_says_so_in_the_headers_that_the_sdk_reads() -> None:
     headers = {**HEADERS, "authorization": f"bce-auth-v1/AKexample/{DATE}/1800/host/{'0' * 64}"}
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         check(headers)
     assert caught.value.headers == {
         "X-Bce-Error-Code": "SignatureDoesNotMatch",
@@ -141,7 +141,7 @@ def test_verify_a_wrong_secret_says_so_in_the_headers_that_the_sdk_reads() -> No
 
 def test_verify_an_unknown_key_says_so_in_the_headers_that_the_sdk_reads() -> None:
     headers = {**HEADERS, "authorization": f"bce-auth-v1/nobody/{DATE}/1800/host/{'0' * 64}"}
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         check(headers)
     assert (caught.value.status, caught.value.code) == (403, "InvalidAccessKeyId")
     assert caught.value.headers["X-Bce-Error-Message"] == "NotFound, cause: Could not find credential."
@@ -176,7 +176,7 @@ def test_verify_a_malformed_authorization_is_refused(authorization: str) -> None
 @pytest.mark.parametrize("late", [301.0, 86_400.0])
 def test_verify_after_the_expiry_is_refused_with_the_timestamp(late: float) -> None:
     headers = signed({"host": "h"}, expires_in=300)
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         check(headers, now=NOW + late)
     assert caught.value.code == "RequestExpired"
     assert DATE in caught.value.message
