@@ -147,7 +147,7 @@ class Actions:
         return task
 
     def _age(self, task: StoredTask) -> float:
-        return self.now - task.position.created_at
+        return max(0.0, self.now - task.position.created_at)  # `add_task` takes times in the future, too
 
     def _position_of(self, marker: str) -> Position:
         task = self.store.get(marker, self.account)

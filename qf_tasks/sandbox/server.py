@@ -4,7 +4,9 @@ Knows how a response, with or without a fault, is sent, and nothing of its conte
 """
 
 import asyncio
+import http.client
 import logging
+import os
 import socket
 import ssl
 import struct
@@ -100,8 +102,9 @@ class Server:
         try:
             return socket.create_server(("127.0.0.1", self._port), backlog=1024)
         except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
             message = (
-                f"the sandbox cannot listen on port {self._port}: {error.strerror}; "
+                f"the sandbox cannot listen on port {self._port}: {reason}; "
                 "stop the program that uses the port, or choose another one (0: any free port)"
             )
             raise OSError(error.errno, message) from None
@@ -112,10 +115,10 @@ class Server:
 
     async def _serve(self, listener: socket.socket, started: Future[None]) -> None:
         loop = asyncio.get_running_loop()
-        http = web.Server(self._respond)
+        web_server = web.Server(self._respond)
 
         def make_connection() -> _Connection:
-            connection = _Connection(http, loop=loop, **_HTTP_OPTIONS)
+            connection = _Connection(web_server, loop=loop, **_HTTP_OPTIONS)
             self.connections += 1
             connection.number = self.connections
             return connection
@@ -131,7 +134,7 @@ class Server:
         for _ in range(_CYCLES_TO_ACCEPT):
             await asyncio.sleep(0)
         server.close()
-        for connection in http.connections:
+        for connection in web_server.connections:
             _reset(connection.transport)
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -191,7 +194,8 @@ async def _trickle_with_headers(
 ) -> None:
     """Send a whole response byte by byte and close the connection; aiohttp sends all headers at once."""
     headers = {**response.headers, "Content-Length": str(len(response.body)), "Connection": "close"}
-    lines = [f"HTTP/1.1 {response.status} ", *(f"{name}: {text}" for name, text in headers.items())]
+    phrase = http.client.responses.get(response.status, "")
+    lines = [f"HTTP/1.1 {response.status} {phrase}", *(f"{name}: {text}" for name, text in headers.items())]
     head = "".join(f"{line}\r\n" for line in [*lines, ""])
     for byte in head.encode() + response.body:
         if not transport.is_closing():

@@ -22,7 +22,7 @@ from .store import Store
 
 ROUTE = "/v2/batchinference"
 
-_IDS_IN_MESSAGE = 5
+_NAMES_IN_MESSAGE = 6  # all actions, and some of the tasks
 _NO_FAULT = Fault(applied=True)
 
 
@@ -110,20 +110,11 @@ class Service:
         return response, record.fault
 
     def inject(self, injected: InjectedFault) -> None:
-        """Add a fault; raises `ValueError` where it could never fire."""
+        """Add a fault; raises `ValueError` if no request could get it."""
         with self.lock:
-            if injected.action is not None and injected.action not in ACTIONS:
-                raise ValueError(f"unknown action {injected.action!r}; use one of {', '.join(ACTIONS)}")
-            if injected.task_id is not None and self.store.get(injected.task_id) is None:
-                raise ValueError(f"no task {injected.task_id!r} in the sandbox; {self._existing_tasks()}")
+            _check_known("action", injected.action, list(ACTIONS))
+            _check_known("task", injected.task_id, self.store.ids())
             self.faults.inject(injected)
-
-    def _existing_tasks(self) -> str:
-        ids = self.store.ids()
-        if not ids:
-            return "it has no tasks: add one first"
-        more = f" and {len(ids) - _IDS_IN_MESSAGE} more" if len(ids) > _IDS_IN_MESSAGE else ""
-        return f"it has {', '.join(ids[:_IDS_IN_MESSAGE])}{more}"
 
     def _handle(self, request: Request, record: RecordedRequest) -> Response:
         """Authenticate the request, choose its fault, and carry it out unless the fault prevents that."""
@@ -161,6 +152,15 @@ class Service:
         now = self.clock.seconds()
         actions = Actions(self.store, self.behavior, self._durations, key.account, now)
         return ACTIONS[record.action](actions, record.params)
+
+
+def _check_known(kind: str, name: str | None, known: list[str]) -> None:
+    if name is not None and name not in known:
+        more = f" and {len(known) - _NAMES_IN_MESSAGE} more" if len(known) > _NAMES_IN_MESSAGE else ""
+        names = ", ".join(known[:_NAMES_IN_MESSAGE]) or "nothing yet"
+        raise ValueError(
+            f"the sandbox has no {kind} {name!r}, so the fault could not fire; it has {names}{more}"
+        )
 
 
 def _new_record(request: Request) -> RecordedRequest:

@@ -157,8 +157,8 @@ class Store:
         return task if task and account in (None, task.account) else None
 
     def ids(self) -> list[str]:
-        """Return the ids of all tasks of all accounts."""
-        return list(self._tasks)
+        """Return the ids of all tasks of all accounts, the deleted ones last."""
+        return [*self._tasks, *(task_id for _, task_id in self._deleted)]
 
     def tasks_of(self, account: str) -> list[StoredTask]:
         """Return the tasks of an account, oldest first."""
