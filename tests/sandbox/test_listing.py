@@ -147,7 +147,8 @@ def test_list_without_tasks_returns_one_empty_page(client: SignedClient) -> None
 def test_list_is_ordered_by_creation_time(sandbox: Sandbox, client: SignedClient) -> None:
     newer = sandbox.add_task()
     older = sandbox.add_task(create_time=sandbox.now - timedelta(days=1))
-    assert ids(client.list().result) == [older, newer]
+    future = sandbox.add_task(create_time=sandbox.now + timedelta(days=1))
+    assert ids(client.list().result) == [older, newer, future]
 
 
 def test_list_items_lack_the_search_fields(sandbox: Sandbox, client: SignedClient) -> None:

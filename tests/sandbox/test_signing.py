@@ -84,6 +84,11 @@ def test_canonical_request_follows_the_documented_rules() -> None:
     )
 
 
+def test_canonical_request_encodes_path_once() -> None:
+    text = canonical_request("PUT", "/bucket/a%20b/%E5%90%8D.jsonl", [("uploads", "")], {}, [])
+    assert text == "PUT\n/bucket/a%20b/%E5%90%8D.jsonl\nuploads=\n"
+
+
 @pytest.mark.parametrize("listed", ["x-bce-date;host;content-type", "Host;X-Bce-Date;Content-Type"])
 def test_verify_signed_headers_in_any_order_and_case_is_accepted(listed: str) -> None:
     assert check(signed(HEADERS, listed=listed)) == "AKexample"
