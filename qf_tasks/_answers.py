@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Unpack
 
 from qf_tasks import _wire
 from qf_tasks._codes import api_error, safe_line
-from qf_tasks.errors import ApiError, BadResponseError, Facts, QfTasksError
+from qf_tasks.errors import ApiError, BadResponseError, ErrorDetails, QfTasksError
 from qf_tasks.models import Response, SupportedModels, Task, TaskPage
 
 # These two answer `"result": true` (Tmo1fqp46 and the page of the delete); nothing else is a success.
@@ -44,7 +44,7 @@ def read(answer: Answer, action: str, task_id: str | None = None) -> Response:
     body = _parsed(answer.content)
     fields = body if isinstance(body, dict) else {}
     request_id = _request_id(answer, fields)
-    facts = Facts(status=answer.status, request_id=request_id, action=action, task_id=task_id)
+    facts = ErrorDetails(status=answer.status, request_id=request_id, action=action, task_id=task_id)
     if refusal := _refusal(answer, fields):
         facts["code"], message = refusal
         facts["retry_after"] = _retry_after(answer)
@@ -164,7 +164,7 @@ def _refusal(answer: Answer, fields: Mapping[str, Any]) -> tuple[str, str] | Non
     return None
 
 
-def _unshaped(answer: Answer, body: object, facts: Facts) -> QfTasksError:
+def _unshaped(answer: Answer, body: object, facts: ErrorDetails) -> QfTasksError:
     """Return the error for a bad status without a word of the service: what it is, or a stranger's."""
     is_plain = not answer.content.strip() or isinstance(body, dict)
     if answer.status == 429 or answer.status >= 500 or (answer.status in (401, 403) and is_plain):
@@ -173,17 +173,17 @@ def _unshaped(answer: Answer, body: object, facts: Facts) -> QfTasksError:
     return _unreadable(_status_line(answer.status), answer, facts)
 
 
-def _unconfirmed(result: object, answer: Answer, facts: Facts) -> QfTasksError:
+def _unconfirmed(result: object, answer: Answer, facts: ErrorDetails) -> QfTasksError:
     if result is False:
         return ApiError('The service did not do it: "result" is false', **facts)
     return _unreadable('"result" is neither true nor false', answer, facts)
 
 
-def _unreadable(what: str, answer: Answer, facts: Facts) -> BadResponseError:
+def _unreadable(what: str, answer: Answer, facts: ErrorDetails) -> BadResponseError:
     return BadResponseError(f"{what}: {_excerpt(answer.content)}", **facts)
 
 
-def _misshapen(what: str, reply: Response, **facts: Unpack[Facts]) -> BadResponseError:
+def _misshapen(what: str, reply: Response, **facts: Unpack[ErrorDetails]) -> BadResponseError:
     facts["status"], facts["request_id"], facts["attempts"] = reply.status, reply.request_id, reply.attempts
     excerpt = _excerpt(json.dumps(reply.body, ensure_ascii=False).encode())
     return BadResponseError(f"{what}: {excerpt}", **facts)

@@ -11,7 +11,7 @@ from typing import Unpack
 from qf_tasks.errors import (
     ApiError,
     AuthenticationError,
-    Facts,
+    ErrorDetails,
     InvalidRequestError,
     PermissionDeniedError,
     QuotaExceededError,
@@ -90,7 +90,7 @@ def safe_line(text: str, limit: int = 500) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def api_error(message: str, **facts: Unpack[Facts]) -> ApiError:
+def api_error(message: str, **facts: Unpack[ErrorDetails]) -> ApiError:
     """Return the error that the tables name for a refusal in the service's own shape.
 
     "Not found" is documented nowhere: it is a 404 or a code that says so, for an action with a task

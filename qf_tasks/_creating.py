@@ -22,8 +22,7 @@ from qf_tasks.errors import (
     QuotaExceededError,
     TaskNotFoundError,
 )
-from qf_tasks.models import CreatedTask, Response, Task, TaskPage
-from qf_tasks.run_status import RunStatus
+from qf_tasks.models import CreatedTask, Response, RunStatus, Task, TaskPage
 
 ACTION = "CreateBatchInferenceTask"
 _LOOKS = (0.0, 1.0, 2.0, 4.0)  # pauses before each look, in seconds: a create may still be under way
@@ -136,7 +135,7 @@ class _Creation:
                 if failure.may_have_been_applied:
                     return self._adopted(self._made_despite(failure, started))
                 if isinstance(failure, InvalidRequestError) and self._names_a_model:
-                    failure.advise(_MODEL_HINT)
+                    failure.set_hint(_MODEL_HINT)
                 raise
             self._claims.claim(task_id)
             return CreatedTask(task_id, reply.request_id, self._body["name"])

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 
 from qf_tasks import _answers
 from qf_tasks.errors import BadResponseError, InvalidRequestError
-from qf_tasks.models import Response, Task, TaskPage
-from qf_tasks.run_status import RunStatus
+from qf_tasks.models import Response, RunStatus, Task, TaskPage
 
 ACTION = "DescribeBatchInferenceTasks"
 _MOST_EMPTY_PAGES = 100  # in a row; a service that filters after it pages may send some
@@ -86,7 +85,7 @@ def _page(call: Call, query: Query, marker: str | None, before: Sequence[Task]) 
         except InvalidRequestError as refusal:
             if refusal.code != "InvalidMarker":
                 raise
-    gone.advise("All tasks of the last page are gone. Collect first, then delete: list(client.list(...)).")
+    gone.set_hint("All tasks of the last page are gone. Collect first, then delete: list(client.list(...)).")
     raise gone
 
 

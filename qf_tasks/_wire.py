@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from qf_tasks.models import DataFormat, ModelFamily, ModelVersion, SupportedModels, Task, TaskPage
-from qf_tasks.run_status import RunStatus
+from qf_tasks.models import DataFormat, ModelFamily, ModelVersion, RunStatus, SupportedModels, Task, TaskPage
 
 _DATA_FORMATS: dict[str | None, DataFormat] = {"default": "default", "src_tgt": "src_tgt", "role": "role"}
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qf_tasks.reports import BulkOutcome, BulkReport
 
 _COLUMNS = ("task_id", "outcome", "request_id", "error")
-_DONE = ("deleted", "already_gone", "stopped")
+_DONE = ("deleted", "already_gone", "stopping", "stopped")
 _FINE = (*_DONE, "skipped")
 
 Work = Callable[[_progress.OnProgress], "BulkReport"]

@@ -26,8 +26,7 @@ from qf_tasks.cli._options import (
 )
 from qf_tasks.cli._terminal import Terminal
 from qf_tasks.errors import TaskNotFoundError
-from qf_tasks.models import Model
-from qf_tasks.run_status import RunStatus
+from qf_tasks.models import Model, RunStatus
 
 if TYPE_CHECKING:
     from qf_tasks import TaskClient
