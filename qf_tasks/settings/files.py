@@ -20,6 +20,8 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from qf_tasks.settings.variables import DotEnv
+
 _ROOT_MARKERS = (".git", "pyproject.toml")
 # What the parsers of TOML, YAML, JSON and .env raise for malformed or hostile text.
 _PARSE_ERRORS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
@@ -86,6 +88,16 @@ def is_open_to_others(path: Path) -> bool:
     return os.name == "posix" and bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
+def read_variables(path: Path, model: type[BaseSettings]) -> DotEnv:
+    """Return the content of a `.env`.
+
+    Raises:
+        UnreadableFileError: It may not be read, or is not UTF-8.
+    """
+    with _readable(".env"):
+        return DotEnv(model, path)
+
+
 def read_table(path: Path, model: type[BaseSettings]) -> dict[str, Any]:
     """Return the content of a settings file: JSON or YAML by its suffix, else TOML.
 
@@ -93,7 +105,7 @@ def read_table(path: Path, model: type[BaseSettings]) -> dict[str, Any]:
         UnreadableFileError: It may not be read, or is not valid in its format.
     """
     file_format = _FORMATS.get(path.suffix.lower(), "TOML")
-    with readable(file_format):
+    with _readable(file_format):
         if file_format == "JSON":
             return JsonConfigSettingsSource(model, json_file=path, json_file_encoding="utf-8-sig")()
         if file_format == "YAML":
@@ -111,7 +123,7 @@ def _read_yaml(path: Path, model: type[BaseSettings]) -> dict[str, Any]:
 
 
 @contextmanager
-def readable(file_format: str) -> Iterator[None]:
+def _readable(file_format: str) -> Iterator[None]:
     """Turn errors of reading and parsing into `UnreadableFileError`, with the position where it is known."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""The keyword arguments of a call: their types, and how their values are kept out of tracebacks."""
+"""The keyword arguments of a call, and how their values are kept out of tracebacks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import TypedDict, TypeVar, cast
 
 from pydantic import SecretStr
 
-from qf_tasks.durations import Duration, parse_duration
+from qf_tasks.durations import Duration
 from qf_tasks.errors import InvalidArgumentError
 from qf_tasks.settings.files import absolute
 
@@ -69,28 +68,6 @@ class Call:
     env_file: Path | None = None
 
 
-_TEXT = ((str,), "text")
-_PATH = ((str,), "a path")
-_WHOLE = ((int,), "a whole number")
-_DURATION = ((int, float, timedelta, str), "seconds, a timedelta, or text with a unit such as '90s' or '5m'")
-_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
-    "access_key": _TEXT,
-    "secret_key": _TEXT,
-    "base_url": _TEXT,
-    "bos_endpoint": _TEXT,
-    "request_timeout": _DURATION,
-    "max_retries": _WHOLE,
-    "max_retry_wait": _DURATION,
-    "retry_budget": _DURATION,
-    "max_response_bytes": _WHOLE,
-    "max_connections": _WHOLE,
-    "proxy": _TEXT,
-    "verify_tls": ((bool,), "True or False"),
-    "ca_bundle": _PATH,
-    "profile": _TEXT,
-    "config_file": _PATH,
-    "env_file": _PATH,
-}
 _CHOOSERS = ("profile", "config_file", "env_file")
 
 Hidden = TypeVar("Hidden", Values, Keywords)
@@ -137,18 +114,13 @@ def call_of(keywords: Keywords) -> Call:
 
 
 def _problem(name: str, content: object) -> str | None:
-    """Return what is wrong with a keyword, without its value."""
-    if name not in _TYPES:
-        return f"there is no argument {name!r}{did_you_mean(name, _TYPES)}"
-    types, wanted = _TYPES[name]
-    if not isinstance(content, types) or (isinstance(content, bool) and bool not in types):
-        return f"{name} must be {wanted}, not {type(content).__name__}"
-    if not isinstance(content, str):
-        return None
-    if not content.strip():
+    """Return what is wrong with a keyword, without its value; what a setting must be is checked later."""
+    if name not in Keywords.__annotations__:
+        return f"there is no argument {name!r}{did_you_mean(name, Keywords.__annotations__)}"
+    if name in _CHOOSERS and not isinstance(content, str):
+        return f"{name} must be a {'name' if name == 'profile' else 'path'}, not {type(content).__name__}"
+    if isinstance(content, str) and not content.strip():
         return f"{name} must not be blank; leave it out to use the next source"
-    if timedelta in types and parse_duration(content) is None:
-        return f"{name} must be {wanted}"
     return None
 
 

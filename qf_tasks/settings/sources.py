@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.request import getproxies_environment, proxy_bypass
 
 from pydantic_settings import BaseSettings
@@ -23,7 +23,6 @@ from qf_tasks.settings.variables import (
     OTHER_KEYS,
     PROFILE,
     VARIABLES,
-    DotEnv,
     Environment,
     misspelled,
 )
@@ -36,6 +35,7 @@ _PROJECT_FILE = Path("config", "qf_tasks.toml")
 _USER_FILE = Path(".config", "qf_tasks", "config.toml")
 
 Model = type[BaseSettings]
+Content = TypeVar("Content")
 
 
 @dataclass(slots=True)
@@ -150,7 +150,7 @@ def _dotenvs(model: Model, call: Call, environment: Source) -> list[Source]:
 
     def read(path: Path, *, named: bool = False, untrusted: str | None = None) -> Source:
         source = Source(".env", path, named, untrusted)
-        variables = _read(source, ".env", lambda: DotEnv(model, path))
+        variables = _parsed(source, files.read_variables, model)
         return _from_variables(source, variables, str(path)) if variables else source
 
     if call.env_file:
@@ -196,8 +196,7 @@ def _settings_files(model: Model, call: Call, choices: Mapping[str, Value]) -> l
 
 def _settings_file(model: Model, source: Source) -> Source:
     """Fill a source from its file: the top level, and over it the profile."""
-    path = source.path
-    table = dict(_read(source, None, lambda: files.read_table(path, model)) or {}) if path else {}
+    table = dict(_parsed(source, files.read_table, model) or {})
     profiles = table.pop("profiles", None) or {}
     if not isinstance(profiles, dict) or not all(isinstance(layer, dict) for layer in profiles.values()):
         source.problem = f"{source.path}: profiles should be tables, [profiles.NAME]"
@@ -223,7 +222,10 @@ def _add_layer(source: Source, layer: Mapping[Any, object], origin: str, untrust
     if unknown is not None:
         source.problem = f"{origin}: {_unknown(unknown)}"
         return
-    trimmed = {name: validators.trimmed(it) if isinstance(it, str) else it for name, it in layer.items()}
+    trimmed = {
+        name: validators.trimmed(content) if isinstance(content, str) else content
+        for name, content in layer.items()
+    }
     given = {name: content for name, content in trimmed.items() if content not in (None, "")}
     bundle = given.get("ca_bundle")
     if isinstance(bundle, str) and source.path:  # relative to the file, not to the working directory
@@ -241,5 +243,40 @@ def _unknown(name: object) -> str:
     return "there is an unknown key that is not a name"
 
 
-def _read[Content](source: Source, read: Callable[[], Content]) -> Content | None:
-    ...
+def _parsed(source: Source, parse: Callable[[Path, Model], Content], model: Model) -> Content | None:
+    """Return the parsed file of a source; None where it is absent or cannot be read, as the source then says.
+
+    A directory of that name counts as absent: some virtual environments are called `.env`.
+    """
+    if source.path is None or not files.is_file(source.path):
+        source.state = "absent"
+        return None
+    try:
+        return parse(source.path, model)
+    except files.UnreadableFileError as error:
+        source.state, source.problem = "unreadable", f"{source.path} {error}"
+        return None
+
+
+def _required(source: Source, by: str) -> Source:
+    """Record a problem where a file that was named is not there."""
+    if source.state == "absent":
+        is_there = source.path and files.exists(source.path)
+        what = "is not a file" if is_there else "does not exist"
+        source.problem = f"{source.path}, named by {by}, {what}"
+    return source
+
+
+def _up_to_first(places: Iterable[Path], read: Callable[[Path], Source]) -> list[Source]:
+    """Read the first place where there is a file; the ones before it are absent."""
+    sources: list[Source] = []
+    for place in places:
+        sources.append(read(place))
+        if sources[-1].state != "absent":
+            break
+    return sources
+
+
+def _note_open_secret(source: Source) -> None:
+    if "secret_key" in source.values and source.path and files.is_open_to_others(source.path):
+        source.notes.append(f"{source.path} contains a secret key and is readable by others; run chmod 600")

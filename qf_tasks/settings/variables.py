@@ -1,4 +1,4 @@
-"""The variables that are read, in the environment and in `.env`: sources of pydantic-settings with our names."""
+"""The variables that are read, from the environment and from `.env`, by sources of pydantic-settings."""
 
 from __future__ import annotations
 
@@ -35,25 +35,13 @@ OTHER_KEYS = ("QIANFAN_AK", "QIANFAN_SK")  # a kind of key that cannot sign thes
 _PREFIXES = ("QIANFAN_", "QF_TASKS_")
 _NEAR = 0.8
 _OURS = (*(name for names in VARIABLES.values() for name in names), CONFIG, PROFILE, ENV_FILE)
-# Variables of the SDK (`qianfan.config.Config`, `qianfan.consts.Env`), none of them a mistake of spelling.
-_OF_THE_SDK = frozenset(
-    f"QIANFAN_{name}"
-    for name in """
-    ACCESS_CODE ACCESS_TOKEN ACCESS_TOKEN_REFRESH_MIN_INTERVAL AK APPID APP_ID AUTH_TIMEOUT BASE_URL
-    BATCH_RUN_STATUS_POLLING_INTERVAL BEARER_TOKEN BEARER_TOKEN_EXPIRED_INTERVAL BOS_HOST_REGION CACHE_DIR
-    CHAT_V2_API_ROUTE CONSOLE_API_RETRY_BACKOFF_FACTOR CONSOLE_API_RETRY_COUNT CONSOLE_API_RETRY_ERR_CODES
-    CONSOLE_API_RETRY_JITTER CONSOLE_API_RETRY_MAX_WAIT_INTERVAL DEFAULT_FINE_TUNE_TRAIN_TYPE
-    DEPLOY_STATUS_POLLING_INTERVAL DISABLE_CACHE DISABLE_EB_SDK EB_SDK_INSTALLED ENABLE_AUTH ENABLE_PRIVATE
-    ETL_STATUS_POLLING_INTERVAL EVALUATION_ONLINE_POLLING_INTERVAL EXPORT_FILE_SIZE_LIMIT
-    EXPORT_STATUS_POLLING_INTERVAL FILE_ENCODING GET_ENTITY_CONTENT_FAILED_RETRY_TIMES IAM_BASE_URL
-    IAM_SIGN_EXPIRATION_SEC IMPORT_STATUS_POLLING_INTERVAL INFER_RESOURCE_REFRESH_INTERVAL
-    INFER_RESOURCE_REFRESH_MIN_INTERVAL LLM_API_RETRY_BACKOFF_FACTOR LLM_API_RETRY_COUNT
-    LLM_API_RETRY_ERR_CODES LLM_API_RETRY_JITTER LLM_API_RETRY_MAX_WAIT_INTERVAL LLM_API_RETRY_TIMEOUT
-    MODEL_API_PREFIX MODEL_PUBLISH_STATUS_POLLING_INTERVAL NO_AUTH PRIVATE_ACCESS_CODE QPS_LIMIT
-    RELEASE_STATUS_POLLING_INTERVAL RPM_LIMIT SK TPM_LIMIT TRAINER_STATUS_POLLING_BACKOFF_FACTOR
-    TRAINER_STATUS_POLLING_RETRY_TIMES TRAIN_STATUS_POLLING_INTERVAL USE_CUSTOM_ENDPOINT V2_INFER_API_DOWNGRADE
-    """.split()
-)
+# Variables of the SDK that are similar to one of ours, but not a mistake.
+_OF_THE_SDK = {
+    "QIANFAN_ACCESS_TOKEN",
+    "QIANFAN_CONSOLE_API_RETRY_COUNT",
+    "QIANFAN_CONSOLE_API_RETRY_JITTER",
+    "QIANFAN_LLM_API_RETRY_TIMEOUT",
+}
 
 
 class Environment(EnvSettingsSource):
@@ -87,7 +75,7 @@ class DotEnv(DotEnvSettingsSource, Environment):
 
 
 def misspelled(names: Iterable[str]) -> dict[str, str]:
-    """Return the names that look like one of our variables, each with the variable probably meant.
+    """Return the names that resemble one of our variables, each with the variable probably meant.
 
     Variables of the SDK are not mistakes, and neither are names that only continue one of ours, such as
     `QIANFAN_ACCESS_KEY_OF_TEAM_A`. A wrong prefix is one: `QF_TASKS_PROXY`.

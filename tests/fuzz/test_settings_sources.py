@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from qf_tasks import ConfigurationError, Settings
 from qf_tasks.settings import inspect_sources
-from qf_tasks.settings.sources import VARIABLES
+from qf_tasks.settings.variables import VARIABLES
 
 from .values import Json, json_values
 
