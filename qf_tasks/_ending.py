@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from qf_tasks._codes import is_known
+from qf_tasks._protocol.error_codes import is_known
 from qf_tasks.errors import (
     ApiError,
     ErrorDetails,

@@ -14,7 +14,8 @@ from traceback import walk_tb
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
-from qf_tasks._codes import api_error, safe_line
+from qf_tasks._protocol.error_codes import api_error
+from qf_tasks._protocol.redaction import one_line as safe_line
 from qf_tasks.errors import (
     BadResponseError,
     ConfigurationError,

@@ -26,7 +26,7 @@ from qf_tasks import (
     TaskFailedError,
     WaitTimeoutError,
 )
-from qf_tasks._codes import api_error
+from qf_tasks._protocol.error_codes import api_error
 from qf_tasks._failures import RULES, rule_for, translated
 from qf_tasks.errors import ErrorDetails
 
