@@ -189,7 +189,7 @@ class Settings(BaseSettings):
             InvalidArgumentError: There is no such setting.
         """
         fields = type(self).model_fields
-        if name not in fields:
+        if not isinstance(name, str) or name not in fields:
             raise InvalidArgumentError(f"there is no setting {name!r}{did_you_mean(name, fields)}")
         return self._origins.get(name, DEFAULT)
 

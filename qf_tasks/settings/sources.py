@@ -108,17 +108,22 @@ def _choices(call: Call, environment: Source, dotenvs: list[Source]) -> dict[str
 
 
 def _environment(model: Model) -> Source:
-    return _from_variables(Source("environment"), Environment(model), "environment variable {}")
+    return _from_variables(Source("environment"), Environment(model))
 
 
-def _from_variables(source: Source, variables: Environment, origin: str) -> Source:
+def _from_variables(source: Source, variables: Environment) -> Source:
     """Fill a source from variables; unknown and blank ones do not count."""
+
+    def value(content: object, variable: str) -> Value:
+        origin = str(source.path) if source.path else f"environment variable {variable}"
+        return Value(content, origin, source.untrusted)
+
     for setting, content in variables().items():
         if variable := setting in VARIABLES and variables.variable_of(setting):
-            source.values[setting] = Value(content, origin.format(variable), source.untrusted)
+            source.values[setting] = value(content, variable)
     for name in (CONFIG, PROFILE, ENV_FILE):
         if text := variables.text(name):
-            source.choices[name] = Value(text, origin.format(name), source.untrusted)
+            source.choices[name] = value(text, name)
     source.other_keys = tuple(name for name in OTHER_KEYS if variables.text(name))
     for name, meant in misspelled(variables.env_vars).items():
         place = f" in {source.path}" if source.path else ""
@@ -151,7 +156,7 @@ def _dotenvs(model: Model, call: Call, environment: Source) -> list[Source]:
     def read(path: Path, *, named: bool = False, untrusted: str | None = None) -> Source:
         source = Source(".env", path, named, untrusted)
         variables = _parsed(source, files.read_variables, model)
-        return _from_variables(source, variables, str(path)) if variables else source
+        return _from_variables(source, variables) if variables else source
 
     if call.env_file:
         return [_required(read(call.env_file, named=True), "env_file")]
@@ -205,9 +210,10 @@ def _settings_file(model: Model, source: Source) -> Source:
     _add_layer(source, table, str(source.path), source.untrusted)
     variable = source.profile_variable
     if source.profile in profiles:
-        by = f"the profile was chosen by {PROFILE} in {variable.origin}" if variable else ""
-        untrusted = by if variable and variable.untrusted else None
-        _add_layer(source, profiles[source.profile], source.title, source.untrusted or untrusted)
+        untrusted = source.untrusted
+        if variable and variable.untrusted and not untrusted:
+            untrusted = f"the profile was chosen by {PROFILE} in {variable.origin}"
+        _add_layer(source, profiles[source.profile], source.title, untrusted)
     elif source.profile and source.state == "read":
         by = f" ({PROFILE})" if variable else ""
         near = did_you_mean(source.profile, source.profiles)

@@ -86,6 +86,8 @@ def misspelled(names: Iterable[str]) -> dict[str, str]:
         upper = name.upper()
         if name in _OURS or upper in _OF_THE_SDK or not upper.startswith(_PREFIXES):
             continue
+        if not name.isidentifier():  # a malformed line of `.env`, which may contain a key
+            continue
         near = difflib.get_close_matches(_stem(upper), by_stem, n=1, cutoff=_NEAR)
         if near and not upper.startswith(f"{by_stem[near[0]]}_"):
             found[name] = by_stem[near[0]]

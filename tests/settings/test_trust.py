@@ -177,6 +177,12 @@ def test_load_with_url_that_only_looks_like_loopback_raises(
     refused("base_url")
 
 
+def test_load_with_loopback_proxy_in_found_file_raises(write: Write, set_pair: SetPair) -> None:
+    set_pair("environment")
+    write("config/qf_tasks.toml", 'proxy = "http://127.0.0.1:3128"')
+    refused("proxy")
+
+
 def test_load_with_loopback_url_does_not_excuse_a_proxy(write: Write, set_pair: SetPair) -> None:
     set_pair("environment")
     write(".env", f"QIANFAN_CONSOLE_API_BASE_URL=http://127.0.0.1:1\n{VARIABLES['proxy']}")

@@ -11,13 +11,13 @@ import sys
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from pydantic import ValidationError
 
 from qf_tasks.errors import ConfigurationError, InvalidArgumentError
-from qf_tasks.settings import Account, Settings
+from qf_tasks.settings import Account, Keywords, Settings
 from qf_tasks.settings.variables import VARIABLES
 from tests.settings.conftest import AK, SK, SetPair, pair
 
@@ -294,8 +294,10 @@ def test_example_as_it_is_sets_nothing() -> None:
     assert tomllib.loads(EXAMPLE.read_text("utf-8")) == {}
 
 
-def test_variables_cover_every_setting() -> None:
+def test_variables_and_keywords_cover_every_setting() -> None:
     assert list(VARIABLES) == list(Settings.model_fields)
+    choosers = {"profile", "config_file", "env_file"}
+    assert set(get_type_hints(Keywords)) == {*Settings.model_fields, *choosers}
 
 
 def test_origin_of_unknown_setting_names_the_most_similar() -> None:

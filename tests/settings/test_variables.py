@@ -255,7 +255,20 @@ def test_load_with_variables_of_the_sdk_and_others_logs_nothing(
 ) -> None:
     of_the_sdk = {name for name in vars(Env).values() if str(name).startswith("QIANFAN_")}
     of_the_sdk |= {f"QIANFAN_{name}" for name in Config.__fields__}
-    for name in {*of_the_sdk, "QIANFAN_ACCESS_KEY_OF_TEAM_A", "QF_TASKS_OTHER", "ACESS_KEY"} - set(OURS):
+    for name in {*of_the_sdk, "QIANFAN_ACCESS_KEY_2", "QF_TASKS_OTHER", "ACESS_KEY"} - set(OURS):
         monkeypatch.setenv(name, "x")
     Settings.load(**pair("keyword"))
     assert not caplog.records
+
+
+def test_load_with_secret_in_a_malformed_line_of_dotenv_logs_no_secret(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(".env", "QIANFAN_SECRET_KEY:s3cr\n")
+    Settings.load(**pair("keyword"))
+    assert not caplog.records
+
+
+def test_load_with_braces_in_path_of_dotenv_names_the_path(write: Write) -> None:
+    path = write("{x}/.env", pair_dotenv("dotenv"))
+    assert Settings.load(env_file=path).origin("access_key") == str(path)
