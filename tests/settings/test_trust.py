@@ -169,9 +169,7 @@ def test_load_through_symbolic_link_does_not_trust_the_link(
         "127.0.0.1",
     ],
 )
-def test_load_with_url_that_only_looks_like_loopback_raises(
-    url: str, write: Write, set_pair: SetPair
-) -> None:
+def test_load_with_url_resembling_loopback_raises(url: str, write: Write, set_pair: SetPair) -> None:
     set_pair("environment")
     write(".env", f"QIANFAN_CONSOLE_API_BASE_URL='{url}'")
     refused("base_url")
