@@ -19,7 +19,7 @@ from qf_tasks._clock import Clock
 from qf_tasks._many import ManyTasks
 from qf_tasks._protocol import decoding
 from qf_tasks._retry import Retrier
-from qf_tasks._transport import Transport
+from qf_tasks._transport.sdk_hook import Transport
 from qf_tasks.errors import InvalidArgumentError
 from qf_tasks.models import (
     CreatedTask,
@@ -85,7 +85,7 @@ class TaskClient(ManyTasks):
         del secret_key  # the frame of an error is to show no key
         self._settings = _settings_of(settings, named)
         self._transport = Transport(self._settings)
-        self._retrier = Retrier(self._settings, self._transport.send, clock=self._clock)
+        self._retrier = Retrier(self._settings, self._transport.call, clock=self._clock)
         self._claims = _creating.Claims(self._clock)
 
     @property
