@@ -1,7 +1,7 @@
 """Sends HTTP requests over kept connections, within a time and a size: the only file that imports urllib3.
 
-It has no session: no cookies, redirects, retries, `.netrc` or proxies of the environment. An exception that leaves
-this file has frames that hold the headers of the request: callers cut them off with `without_frames`.
+It has no session: no cookies, redirects, retries, `.netrc` or proxies of the environment. An exception that
+leaves this file has frames that hold the headers of the request: callers cut them off with `without_frames`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.poolmanager import ProxyManager
+from urllib3.util import Url
 
 from qf_tasks._protocol.responses import RawResponse
 from qf_tasks._transport.exception_mapping import connect_error, exchange_error, raised_by_other_code
@@ -160,7 +161,7 @@ class Sender:
         if not proxied or self._settings.proxy is None:
             return _HttpsConnection(host, target.port or 443, ssl_context=context)
         manager = ProxyManager(self._settings.proxy.get_secret_value(), proxy_ssl_context=context)
-        proxy = manager.proxy
+        proxy = cast(Url, manager.proxy)
         connection = _HttpsConnection(
             proxy.host or "",
             proxy.port,
