@@ -18,12 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from qf_tasks._protocol.actions import ROUTE
 from qf_tasks._protocol.redaction import redact, redact_bytes
 from qf_tasks._protocol.responses import RawResponse, read
-from qf_tasks._protocol.signing import authorization
+from qf_tasks._protocol.signing import authorization, query_string
 from qf_tasks._transport.exception_mapping import raised_by_other_code, to_error, without_frames
 from qf_tasks._transport.sender import Sender
 from qf_tasks.errors import InvalidArgumentError, QfTasksError
@@ -109,7 +109,7 @@ class Transport:
         headers = self._signed_headers(request)
         raw = self._sender.request(
             request.method,
-            f"{settings.base_url}{request.url}?{urlencode(request.query)}",
+            f"{settings.base_url}{request.url}?{query_string(request.query)}",
             headers,
             _body(request.json_body),
             timeout=settings.request_timeout if timeout is None else min(timeout, settings.request_timeout),

@@ -304,6 +304,7 @@ class _HttpConnection(HTTPConnection):
     _limit: _Limit
     _socket: Any = None
     _response: http.client.HTTPResponse | None = None
+    _outgoing: list[bytes] | None = None
 
     @property
     def limit(self) -> _Limit:
@@ -338,7 +339,13 @@ class _HttpConnection(HTTPConnection):
         parts = urlsplit(url)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         try:
-            self.request(method, target, body=body, headers=headers)
+            if isinstance(body, bytes):  # head and body in one packet
+                self._outgoing = []
+                self.request(method, target, body=body, headers=headers)
+                self.sock.sendall(b"".join(self._outgoing))
+            else:
+                self._outgoing = None
+                self.request(method, target, body=body, headers=headers)
         except (BrokenPipeError, ConnectionResetError) as exception:
             # A server may respond, and close the connection, before it has read the whole body.
             if raised_by_other_code(exception, None):
@@ -353,6 +360,12 @@ class _HttpConnection(HTTPConnection):
                 status=response.status,
             )
         return response
+
+    def send(self, data: Any) -> None:
+        if self._outgoing is None:
+            super().send(data)
+        else:
+            self._outgoing.append(data)
 
     def _new_conn(self) -> socket.socket:
         """Connect within the limit, whatever number of addresses the host has."""
