@@ -80,7 +80,7 @@ _NOT_FOUND_CODE = re.compile(
     re.IGNORECASE,
 )
 _NEVER_CONNECTED = frozenset(
-    {"NameNotResolved", "ConnectionFailed", "ConnectTimeout", "CertificateNotVerified"}
+    {"NameNotResolved", "ConnectionFailed", "ConnectTimeout", "CertificateNotVerified", "ProxyFailed"}
 )
 
 
