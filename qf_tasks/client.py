@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, NoReturn, Self, Unpack
 
 from qf_tasks._operations import arguments, bulk, create, lifecycle, listing, polling, purge
@@ -13,7 +13,7 @@ from qf_tasks._operations.journal import JournalPath
 from qf_tasks._operations.polling import OnChange, Poller
 from qf_tasks._operations.retry import RetryPolicy
 from qf_tasks._runtime.blocking import BlockingIterator, BlockingRuntime, Clock, run
-from qf_tasks._transport import Transport
+from qf_tasks._transport.sdk_hook import Transport
 from qf_tasks.durations import Duration
 from qf_tasks.errors import InvalidArgumentError
 from qf_tasks.models import (
@@ -28,7 +28,7 @@ from qf_tasks.models import (
     TaskPage,
 )
 from qf_tasks.reports import BulkReport, PurgePlan
-from qf_tasks.settings import Keywords, Settings
+from qf_tasks.settings import Keywords, Settings, hide
 
 DataFormatName = Literal["default", "src_tgt", "role"]
 
@@ -81,6 +81,7 @@ class TaskClient(BaseClient):
     _clock: ClassVar[Clock] = Clock()
 
     def __init__(self, settings: Settings | None = None, **keywords: Unpack[Keywords]) -> None:
+        keywords = hide(keywords)
         self._settings = settings_of(settings, keywords)
         self._transport = Transport(self._settings)
         self._api = api_of(self._settings, BlockingRuntime(self._transport, self._clock))
@@ -115,10 +116,10 @@ class TaskClient(BaseClient):
     ) -> CreatedTask:
         """Create a task once, and return its id.
 
-        A create that may have been applied is never sent again blindly. With an `idempotency_key`, the task that
-        an earlier create with this key made is returned instead of creating another, whichever program or
-        machine made it. Without one, a create whose response was lost is searched for by everything that was
-        sent, and returned if exactly one task matches.
+        A create that may have been applied is never sent again blindly. With an `idempotency_key`, the task
+        that an earlier create with this key made is returned instead of creating another, whichever program
+        or machine made it. Without one, a create whose response was lost is searched for by everything that
+        was sent, and returned if exactly one task matches.
 
         Two programs that create with the same key at the same moment can miss each other, and the key of a
         deleted task is forgotten. Limits of the service: `.github/docs/service.md#create`.
@@ -136,13 +137,14 @@ class TaskClient(BaseClient):
             extra: Additional fields of the request, in the names of the service.
             idempotency_key: 1 to 128 printable characters that identify the intention, such as
                 `"daily-2025-06-01"`; written at the end of the task's description.
-            reuse_within: How far back a task with the same key is searched for: a `timedelta`, text with a unit,
-                or an aware `datetime`; default 7 days.
-            quota_timeout: How long to wait for a free slot if the account has too many active tasks; default: not
-                at all. A duration: seconds, a `timedelta`, or text with a unit such as `"2h"`.
+            reuse_within: How far back a task with the same key is searched for: a `timedelta`, text with a
+                unit, or an aware `datetime`; default 7 days.
+            quota_timeout: How long to wait for a free slot if the account has too many active tasks; default:
+                not at all. A duration: seconds, a `timedelta`, or text with a unit such as `"2h"`.
 
         Raises:
-            InvalidArgumentError: Before any request; or a task with the same key was created with other fields.
+            InvalidArgumentError: Before any request; or a task with the same key was created with other
+                fields.
             QuotaExceededError: The account has too many active tasks; nothing was created.
             OutcomeUnknownError: The task may or may not have been created; `candidates` may be it.
             QfTasksError: See the tree in `qf_tasks.errors`.
@@ -186,9 +188,9 @@ class TaskClient(BaseClient):
     ) -> DeleteResult:
         """Delete a task. This cannot be undone.
 
-        Tasks that are Done, Failed, Stopped or Expired can be deleted. Deleting a task may not delete its output
-        in BOS. If the response to a delete is lost, the request is retried; if the task is gone by then, the
-        outcome is `"already_gone"`.
+        Tasks that are Done, Failed, Stopped or Expired can be deleted. Deleting a task may not delete its
+        output in BOS. If the response to a delete is lost, the request is retried; if the task is gone by
+        then, the outcome is `"already_gone"`.
 
         Args:
             task: A task or its id.
@@ -229,8 +231,8 @@ class TaskClient(BaseClient):
             run_status: One or several states, in any case; default all.
             name: A pattern for the whole name (`*`, `?`, `[…]`), case-sensitive.
             creator: The whole name of who created it.
-            older_than: Tasks whose create and finish times are both before that. A task without a time is never
-                old.
+            older_than: Tasks whose create and finish times are both before that. A task without a time is
+                never old.
             newer_than: Tasks that were created after that.
             newest_first: Order by creation; that the service orders by it is inferred.
             limit: The largest number of tasks; default all.
@@ -246,7 +248,7 @@ class TaskClient(BaseClient):
         query = listing.listing_query(run_status, newest_first, page_size)
         task_filter = listing.listing_filter(query, name, creator, older_than, newer_than)
         most = None if limit is None else arguments.whole_number(limit, "limit", minimum=1)
-        return BlockingIterator(listing.tasks(self._api, query, task_filter, most), "list")
+        return BlockingIterator(listing.tasks(self._api, query, task_filter, most), "client.list")
 
     def pages(
         self,
@@ -270,7 +272,7 @@ class TaskClient(BaseClient):
         """
         query = listing.listing_query(run_status, newest_first, page_size)
         start = arguments.text_or_none(marker, "marker")
-        return BlockingIterator(listing.pages(self._api, query, start), "pages")
+        return BlockingIterator(listing.pages(self._api, query, start), "client.pages")
 
     def models(self) -> SupportedModels:
         """Return the models that batch inference supports.
@@ -293,13 +295,13 @@ class TaskClient(BaseClient):
     ) -> Task:
         """Return a task when it has ended.
 
-        A service that cannot be reached for a while does not end the wait, nor does a single "not found" after
-        the task was seen. Ctrl-C ends the wait; the task keeps running.
+        A service that cannot be reached for a while does not end the wait, nor does a single "not found"
+        after the task was seen. Ctrl-C ends the wait; the task keeps running.
 
         Args:
             task: A task or its id.
-            timeout: A duration: seconds, a `timedelta` or text with a unit; None waits without a limit; default
-                25 hours. The last poll may take a second longer.
+            timeout: A duration: seconds, a `timedelta` or text with a unit; None waits without a limit;
+                default 25 hours. The last poll may take a second longer.
             poll_interval: The longest pause between polls, at least 0.1 s; the first is 1 s; default 30 s.
             on_change: Called with the task at the first poll, and when its state or progress has changed.
             raise_on_failure: Raise if it ends as Failed, Expired or Stopped.
@@ -358,7 +360,7 @@ class TaskClient(BaseClient):
         """
         options = polling.wait_options(timeout, poll_interval, on_change)
         poller = Poller(self._api, options, arguments.task_ids(tasks))
-        return BlockingIterator(poller.ended(), "as_completed")
+        return BlockingIterator(poller.ended(), "client.as_completed")
 
     # Many tasks.
 
@@ -395,21 +397,22 @@ class TaskClient(BaseClient):
         Args:
             tasks: Ids or tasks, read to their end before the first request; each is deleted once.
             stop_first: Stop queuing and running tasks and wait until they have ended.
-            stop_timeout: How long to wait for that, for each task: seconds, a `timedelta` or text with a unit;
-                None waits without a limit; default 300 s.
+            stop_timeout: How long to wait for that, for each task: seconds, a `timedelta` or text with a
+                unit; None waits without a limit; default 300 s.
             missing_ok: Treat a missing task as deleted.
             max_workers: How many at a time, 1 to 64; default 8.
-            journal: A file that logs each task before it is deleted and the outcome after, as JSON lines. After
-                a run that was killed, a run with the same journal first looks up what that one left open.
-            on_progress: Called in this thread with each outcome as it arrives, the number so far, and the number
-                of all tasks.
+            journal: A file that logs each task before it is deleted and the outcome after, as JSON lines.
+                After a run that was killed, a run with the same journal first looks up what that one left
+                open.
+            on_progress: Called in this thread with each outcome as it arrives, the number so far, and the
+                number of all tasks.
 
         Raises:
             InvalidArgumentError: Before any request; also for a journal that cannot be written, belongs to
                 another account, or is in use by another program.
-            BulkInterrupted: Ctrl-C: requests in flight have finished, and `.report` has every outcome. A second
-                Ctrl-C does not wait for them: their outcome is unknown. Any other exception that ends this call
-                early carries the report as its attribute `report`.
+            BulkInterrupted: Ctrl-C: requests in flight have finished, and `.report` has every outcome. A
+                second Ctrl-C does not wait for them: their outcome is unknown. Any other exception that ends
+                this call early carries the report as its attribute `report`.
         """
         task_ids = bulk.plain_task_ids(tasks)
         delete = lifecycle.delete_options(stop_first, stop_timeout, missing_ok)
@@ -429,26 +432,33 @@ class TaskClient(BaseClient):
     ) -> PurgePlan:
         """Return a plan of the tasks that match; nothing is deleted until `purge` is called with it.
 
-        At least one of `run_status`, `name`, `older_than` and `creator` is required. Every criterion is checked
-        on each task, whatever the service has filtered.
+        At least one of `run_status`, `name`, `older_than` and `creator` is required. Every criterion is
+        checked on each task, whatever the service has filtered.
 
         Args:
             run_status: One or several states, in any case; default all.
             name: A pattern for the whole name (`*`, `?`, `[…]`), case-sensitive.
-            older_than: Tasks whose create and finish times are both before that: a `timedelta`, text with a unit
-                (`"30d"`), or an aware `datetime`. A task without a time is never old.
+            older_than: Tasks whose create and finish times are both before that: a `timedelta`, text with a
+                unit (`"30d"`), or an aware `datetime`. A task without a time is never old.
             creator: The whole name of who created it.
-            keep_newest: Keep this many of the newest that match by state, name and creator, whatever their age;
-                tasks without a create time are then kept too. Default 0.
-            stop_first: Select tasks that have not ended too; `purge` stops them first. Tasks in an unknown state
-                are never selected.
+            keep_newest: Keep this many of the newest that match by state, name and creator, whatever their
+                age; tasks without a create time are then kept too. Default 0.
+            stop_first: Select tasks that have not ended too; `purge` stops them first. Tasks in an unknown
+                state are never selected.
             max_tasks: The largest number of tasks in a plan; default 1000.
 
         Raises:
             InvalidArgumentError: Before any request; or after some, if more than `max_tasks` match.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        criteria = purge.purge_criteria(run_status, name, older_than, creator, keep_newest, stop_first)
+        criteria = purge.purge_criteria(
+            run_status=run_status,
+            name=name,
+            older_than=older_than,
+            creator=creator,
+            keep_newest=keep_newest,
+            stop_first=stop_first,
+        )
         most = arguments.whole_number(max_tasks, "max_tasks", minimum=1)
         return run(purge.plan_purge(self._api, criteria, most))
 
@@ -463,9 +473,9 @@ class TaskClient(BaseClient):
     ) -> BulkReport:
         """Delete the tasks of a plan, and return a report. This cannot be undone.
 
-        Each task is read again just before. If its state, name or create time is not as planned, it is skipped,
-        and the outcome says why; a task to be stopped first may have been stopped meanwhile. A task that is gone
-        is `"already_gone"`. The other arguments are those of `delete_many`.
+        Each task is read again just before. If its state, name or create time is not as planned, it is
+        skipped, and the outcome says why; a task to be stopped first may have been stopped meanwhile. A task
+        that is gone is `"already_gone"`. The other arguments are those of `delete_many`.
 
         Raises:
             InvalidArgumentError: Before any request; also for a plan of another account or host.
@@ -473,7 +483,9 @@ class TaskClient(BaseClient):
         """
         checked = bulk.check_plan(self._api, plan)
         delete = lifecycle.delete_options(checked.criteria.stop_first, stop_timeout, missing_ok=True)
-        return run(bulk.purge(self._api, checked, bulk.bulk_options(max_workers, journal, on_progress, delete)))
+        return run(
+            bulk.purge(self._api, checked, bulk.bulk_options(max_workers, journal, on_progress, delete))
+        )
 
     # Everything else.
 
@@ -510,7 +522,7 @@ def settings_of(settings: object, keywords: Keywords) -> Settings:
         return Settings.load(**keywords)
     if not isinstance(settings, Settings):
         raise InvalidArgumentError(f"settings must be Settings, not {type(settings).__name__}")
-    if given := [name for name, value in keywords.items() if value is not None]:
+    if given := list(keywords):
         raise InvalidArgumentError(f"Give either settings or keywords, not both: {', '.join(given)}")
     return settings
 

@@ -48,8 +48,8 @@ class Runtime(Protocol):
     ) -> AsyncGenerator[tuple[Item, Result], None]:
         """Yield items with their results as they are done, at most `limit` at a time.
 
-        Close it with `aclosing`. If an exception (Ctrl-C, a cancellation) ends it early, work that has begun is
-        finished first with `finish_started`, and abandoned without.
+        Close it with `aclosing`. If an exception (Ctrl-C, a cancellation) ends it early, work that has begun
+        is finished first with `finish_started`, and abandoned without.
         """
         ...
 
@@ -69,7 +69,7 @@ class Runtime(Protocol):
 
 
 class CreatedTasks:
-    """When this client created or reused which task: no two creates may claim one, and "not found" is early."""
+    """Which tasks this client created or reused, and when: no two of its creates may claim the same one."""
 
     _MAX_SIZE = 10_000  # the oldest are forgotten, so that the memory of a long-lived client does not grow
 

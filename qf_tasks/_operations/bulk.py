@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from qf_tasks._operations import arguments, lifecycle
 from qf_tasks._operations.api import Api
@@ -39,7 +39,7 @@ class BulkOptions:
     max_workers: int = 8
     journal: JournalPath | None = None
     on_progress: OnProgress | None = None
-    delete: DeleteOptions = DeleteOptions()
+    delete: DeleteOptions = field(default_factory=DeleteOptions)
 
 
 def bulk_options(
@@ -259,8 +259,8 @@ class BulkRun:
 def _change(planned: Task, current: Task, *, stop_first: bool) -> str | None:
     """Return what makes a task another one than was planned, None if nothing does.
 
-    With `stop_first`, a task that was active may still be, or have been stopped, perhaps by an earlier run. One
-    that has ended by itself is kept, for its end was not planned.
+    With `stop_first`, a task that was active may still be, or have been stopped, perhaps by an earlier run.
+    One that has ended by itself is kept, for its end was not planned.
     """
     if current.create_time != planned.create_time:
         return f"It was created at {current.create_time}, not at {planned.create_time} like the planned one"

@@ -1,6 +1,7 @@
 """Creates a task once, although the service has no token that would make a repeated create harmless.
 
-With an idempotency key, tasks are searched for that key before every attempt and after a lost response. Without
+With an idempotency key, tasks are searched for that key before every attempt and after a lost response.
+Without
 one, a create that may have been applied is never sent again: the task is searched for by everything that was
 sent.
 """
@@ -50,6 +51,14 @@ _CLOCK_MARGIN = 1.0  # seconds: the times of the service have no fractions
 _MAX_PAGES = 100
 _MAX_QUOTA_DELAY = 30.0  # seconds between two attempts while all slots are taken
 _MODEL_HINT = "model_id takes a version id (amv-…), not a model id (am-…): see client.models()."
+_SAME_KEY_HINT = (
+    "Create it again with the same idempotency_key in a minute: if the task exists, it is returned. "
+    "请稍后使用相同的 idempotency_key 重试。"
+)
+_NO_KEY_HINT = (
+    "Check with list(name={name!r}) before creating it again; with an idempotency_key, it can be repeated "
+    "safely. 结果未知，请先查询任务列表，勿直接重试。"
+)
 
 _DIRECTORIES = ("inputBosUri", "outputBosUri")
 _ALWAYS_RETURNED = ("name", "endpoint", "modelId", *_DIRECTORIES)
@@ -247,11 +256,7 @@ class _Creation:
             request_id=failure.request_id,
             attempts=failure.attempts,
             retryable=has_key,
-            hint="Create it again with the same idempotency_key after a minute: if the task exists, it is returned. "
-            "请稍后使用相同的 idempotency_key 重试。"
-            if has_key
-            else f"Check with list(name={self._request.name!r}) before creating it again; with an idempotency_key, "
-            "create can be repeated safely. 结果未知，请先查询任务列表，勿直接重试。",
+            hint=_SAME_KEY_HINT if has_key else _NO_KEY_HINT.format(name=self._request.name),
         )
 
     async def _find_by_key(self) -> Task | None:
@@ -277,7 +282,7 @@ class _Creation:
                     task_id=listed.task_id,
                     may_have_been_applied=False,
                     retryable=True,
-                    hint="Create it again with the same idempotency_key in a minute.",
+                    hint=_SAME_KEY_HINT,
                 )
             if task.idempotency_key == key and not _has_failed(task):
                 found.append(task)
@@ -285,7 +290,7 @@ class _Creation:
             return None
         if len(found) > 1:
             _logger.warning("%d tasks have the idempotency key %r; the oldest is reused", len(found), key)
-        task = min(found, key=lambda task: (task.create_time or datetime.max.replace(tzinfo=UTC)))
+        task = min(found, key=lambda task: task.create_time or datetime.max.replace(tzinfo=UTC))
         if different := [field for field, sent in self._body.items() if not _contains(field, task.raw, sent)]:
             raise InvalidArgumentError(
                 f"idempotency_key {key!r} belongs to task {task.task_id}, which was created with another "
@@ -297,8 +302,8 @@ class _Creation:
     async def _find_by_fields(self) -> tuple[list[Task], list[Task]]:
         """Return the tasks that equal what was sent, and others that may be it all the same.
 
-        The others are near matches (the service may have filled in defaults), tasks that are listed but cannot
-        be read yet, and equal ones whose time makes no sense.
+        The others are near matches (the service may have filled in defaults), tasks that are listed but
+        cannot be read yet, and equal ones whose time makes no sense.
         """
         matches: list[Task] = []
         others: list[Task] = []
@@ -366,7 +371,9 @@ class _Creation:
         return (
             all(_equals(field, raw[field], sent) for field, sent in self._body.items() if field in raw)
             and all(field in raw for field in _ALWAYS_RETURNED if field in self._body)
-            and all(raw.get(field) in defaults for field, defaults in _DEFAULTS.items() if field not in self._body)
+            and all(
+                raw.get(field) in defaults for field, defaults in _DEFAULTS.items() if field not in self._body
+            )
         )
 
     def _is_near(self, raw: Mapping[str, Any]) -> bool:
@@ -398,7 +405,7 @@ def _equals(field: str, returned: object, sent: object) -> bool:
 
 
 def _contains(field: str, raw: Mapping[str, Any], sent: object) -> bool:
-    """Return whether a field is as it was sent, or was extended by the service; True if it is not returned."""
+    """Return whether a field is as it was sent, was extended by the service, or is not returned at all."""
     returned = raw.get(field)
     if field not in raw or _equals(field, returned, sent):
         return True
@@ -425,7 +432,9 @@ def _limited(value: object, argument: str, limits: tuple[int, int]) -> str:
     minimum, maximum = limits
     text = arguments.text(value, argument, may_be_blank=minimum == 0)
     if not minimum <= len(text) <= maximum:
-        key_included = ", the idempotency key included" if text.endswith("]") and argument == "description" else ""
+        key_included = (
+            ", the idempotency key included" if text.endswith("]") and argument == "description" else ""
+        )
         raise InvalidArgumentError(
             f"{argument} must have {minimum} to {maximum} characters{key_included}, not {len(text)}"
         )

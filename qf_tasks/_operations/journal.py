@@ -1,8 +1,8 @@
 """The journal of a bulk delete: JSON lines on disk, each task before it is deleted and its outcome after.
 
-Whatever kills the process, each deleted task has its `intent`, and an intent without an outcome is one to look up.
-The file holds tasks and the masked access key, no secret. One program uses it at a time: a lock on the file ends
-with its process.
+Whatever kills the process, each deleted task has its `intent`, and an intent without an outcome is one to
+look up. The file holds tasks and the masked access key, no secret. One program uses it at a time: a lock on
+the file ends with its process.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Journal:
         """Open the file, lock it and read it.
 
         Raises:
-            InvalidArgumentError: It cannot be written or locked, another program uses it, or it is the journal
-                of another account or not a journal.
+            InvalidArgumentError: It cannot be written or locked, another program uses it, or it is the
+                journal of another account or not a journal.
         """
         if not isinstance(path, str | os.PathLike):
             raise InvalidArgumentError(f"journal must be the path of a file, not {type(path).__name__}")
@@ -135,7 +135,9 @@ class Journal:
             entry = json.loads(line)
         except (ValueError, RecursionError):
             entry = None
-        is_entry = isinstance(entry, dict) and entry.get("event") in ("intent", "outcome") and "task_id" in entry
+        is_entry = (
+            isinstance(entry, dict) and entry.get("event") in ("intent", "outcome") and "task_id" in entry
+        )
         if is_entry:
             return dict(entry)
         if entry is None and line.lstrip(b"\0").startswith(b'{"event": '):
@@ -148,7 +150,7 @@ class Journal:
         key, host = account.get("access_key"), account.get("host")
         if (key, host) != (self._account.access_key, self._account.host):
             raise InvalidArgumentError(
-                f"journal belongs to {key} at {host}, but the keys are those of {self._account}: {self._path}",
+                f"journal belongs to {key} at {host}, but this client is {self._account}: {self._path}",
                 hint="Name another file for this account. 该日志属于其他账号，请另指定文件。",
             )
 

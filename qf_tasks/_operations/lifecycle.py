@@ -1,7 +1,7 @@
 """Stops and deletes one task, and finds out what a rejection means.
 
-The service documents no codes for "no such task" and "not in this state", so a rejection with an unknown code is
-explained by asking for the task itself.
+The service documents no codes for "no such task" and "not in this state", so a rejection with an unknown code
+is explained by asking for the task itself.
 """
 
 from __future__ import annotations

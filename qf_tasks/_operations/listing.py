@@ -1,7 +1,7 @@
 """Reads one task, lists tasks page by page, each once whatever the markers mean, and the supported models.
 
-Whether the task that a marker names is part of the page, whether the service names the next marker, and what it
-does if that task is gone, is undocumented; all of it works here. See `.github/docs/service.md#paging`.
+Whether the task that a marker names is part of the page, whether the service names the next marker, and what
+it does if that task is gone, is undocumented; all of it works here. See `.github/docs/service.md#paging`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Waits until tasks have ended; waiting never changes a task.
 
-A poll of several tasks lists the active tasks of the account once, however many are awaited, and gets only those
-that are not among them. Waits of one client that run at the same time share that listing.
+A poll of several tasks lists the active tasks of the account once, however many are awaited, and gets only
+those that are not among them. Waits of one client that run at the same time share that listing.
 """
 
 from __future__ import annotations
@@ -201,9 +201,7 @@ class Poller:
         self.existing.add(task.task_id)
         self._missing_once.discard(task.task_id)
         is_change = (
-            previous is None
-            or previous.run_status != task.run_status
-            or previous.progress != task.progress
+            previous is None or previous.run_status != task.run_status or previous.progress != task.progress
         )
         if is_change and self._options.on_change:
             await self._api.runtime.notify(self._options.on_change, task)

@@ -1,4 +1,4 @@
-"""Plans which tasks a purge deletes: every criterion is checked here on each task, whatever the service filtered."""
+"""Plans which tasks a purge deletes; every criterion is checked here on each task."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ _MIN_AGE = timedelta(seconds=1)
 
 
 def purge_criteria(
-    run_status: object, name: object, older_than: object, creator: object, keep_newest: object, stop_first: bool
+    *,
+    run_status: object,
+    name: object,
+    older_than: object,
+    creator: object,
+    keep_newest: object,
+    stop_first: bool,
 ) -> PurgeCriteria:
     """Return the criteria for the arguments of `plan_purge`.
 
@@ -86,7 +92,7 @@ def _check_count(selected: Mapping[str, Task], max_tasks: int) -> None:
 
 
 def _kept_tasks(tasks: Mapping[str, Task], criteria: PurgeCriteria) -> dict[str, str]:
-    """Return the tasks that are not deleted, by id, with the reason; the newest by create time are counted first.
+    """Return the tasks that are not deleted, by id, with the reason; the newest are counted first.
 
     Of two that are as old, the one listed first is newer.
     """

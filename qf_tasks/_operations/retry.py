@@ -38,7 +38,7 @@ class RetryPolicy:
     budget: float
 
     def delay(self, attempt: int, retry_after: float | None) -> float:
-        """Return the seconds before the next attempt: what the service asked for, or a back-off with jitter."""
+        """Return the seconds before the next attempt: `Retry-After`, or a back-off with full jitter."""
         if retry_after is not None:
             return retry_after
         return _random.uniform(0, min(self.max_wait, 0.5 * 2.0 ** (attempt - 1)))
@@ -81,9 +81,7 @@ async def send_with_retries(
             delay = api.policy.delay(attempt, error.retry_after)
             if not may_retry or attempt > api.policy.max_retries or not _is_in_time(api, started, delay):
                 raise
-            _logger.warning(
-                "%s failed (%s), attempt %d; retrying in %.1f s", action, error, attempt, delay
-            )
+            _logger.warning("%s failed (%s), attempt %d; retrying in %.1f s", action, error, attempt, delay)
             if isinstance(error, RateLimitError):
                 api.rate_limit_pause.extend(runtime.now() + delay)
         else:

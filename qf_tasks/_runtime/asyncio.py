@@ -1,4 +1,4 @@
-"""Runs operations on an asyncio event loop: requests in threads of the client's own, everything else on the loop."""
+"""Runs operations on an asyncio event loop: requests in threads of its own, everything else on the loop."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class AsyncResults(Generic[Result], AsyncIterator[Result]):
     def __getitem__(self, index: object) -> NoReturn:
         """Explain what to do instead: results arrive one by one."""
         raise TypeError(
-            f"{self._method}() is an async iterator and cannot be indexed: use await anext({self._method}()) for "
-            f"the first, or [item async for item in {self._method}(...)] for all of them"
+            f"{self._method}() is an async iterator and cannot be indexed: use await anext({self._method}()) "
+            f"for the first, or [item async for item in {self._method}(...)] for all of them"
         )
 
 
@@ -71,9 +71,7 @@ class AsyncRuntime:
     def __init__(self, transport: Transport, clock: AsyncClock, max_connections: int) -> None:
         self._transport = transport
         self._clock = clock
-        self._threads = ThreadPoolExecutor(
-            min(_MAX_THREADS, max_connections), thread_name_prefix="qf-tasks"
-        )
+        self._threads = ThreadPoolExecutor(min(_MAX_THREADS, max_connections), thread_name_prefix="qf-tasks")
         # A semaphore before the pool: a call that is cancelled while it waits leaves nothing in the queue.
         self._slots = asyncio.Semaphore(min(_MAX_THREADS, max_connections))
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

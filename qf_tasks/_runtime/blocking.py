@@ -1,7 +1,7 @@
-"""Runs operations without an event loop, so that the blocking client works in notebooks and inside a running loop.
+"""Runs operations without an event loop, so that they work in notebooks and inside a running loop.
 
-Every request, pause and lock of this runtime blocks the thread instead of suspending the coroutine. An operation
-therefore runs to its end with a single `send(None)`.
+Every request, pause and lock of this runtime blocks the thread instead of suspending the coroutine. An
+operation therefore runs to its end with a single `send(None)`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,18 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import asynccontextmanager
 from queue import SimpleQueue
-from typing import Any, Generic, NamedTuple, NoReturn, Protocol, Self, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from qf_tasks.errors import QfTasksError, RequestTimeoutError
@@ -84,8 +92,8 @@ class BlockingIterator(Generic[Result], Iterator[Result]):
     def __getitem__(self, index: object) -> NoReturn:
         """Explain what to do instead: results arrive one by one."""
         raise TypeError(
-            f"{self._method}() is an iterator and cannot be indexed: use next({self._method}()) for the first, "
-            f"or list({self._method}(...)) for all of them"
+            f"{self._method}() is an iterator and cannot be indexed: use next({self._method}()) for the "
+            f"first, or list({self._method}(...)) for all of them"
         )
 
 
@@ -138,7 +146,9 @@ class BlockingRuntime:
         """Return a result that is at most `max_age` seconds old, worked out by one thread for all."""
         lock = self._locks.of(key)
         if not lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - self.now())):
-            raise RequestTimeoutError("A request that this call shares did not end in time", code="ReadTimeout")
+            raise RequestTimeoutError(
+                "A request that this call shares did not end in time", code="ReadTimeout"
+            )
         try:
             made_at, result = self._shared.get(key, (0.0, None))
             if key not in self._shared or self.now() - made_at > max_age:
@@ -180,8 +190,8 @@ class Locks:
 class _Crew(Generic[Item, Result]):
     """Threads that work on items; for a single one, the caller's thread will do.
 
-    The caller's thread only waits on a queue without a Python lock: an exception that a signal handler raises in
-    it leaves nothing locked, and what the threads have begun can be finished.
+    The caller's thread only waits on a queue without a Python lock: an exception that a signal handler raises
+    in it leaves nothing locked, and what the threads have begun can be finished.
     """
 
     def __init__(
@@ -226,6 +236,6 @@ class _Crew(Generic[Item, Result]):
                 return
             try:
                 result: Result | BaseException = run(self._work(item))
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
                 result = error
             self._results.put((item, result))
