@@ -17,7 +17,7 @@ from qf_tasks.sandbox import Fault
 
 from . import surroundings, verbs
 from .faults import Place, added, expected, found, observed
-from .sandbox_time import client_of
+from .clients import client_of
 from .surroundings import Surrounding
 
 TABLE = """

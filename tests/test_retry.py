@@ -21,7 +21,7 @@ from qf_tasks import (
 )
 from qf_tasks.sandbox import Fault
 
-from .sandbox_time import client_of
+from .clients import client_of
 from .surroundings import (
     PROXY_DROPS_AFTER,
     PROXY_DROPS_BEFORE,
