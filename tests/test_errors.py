@@ -10,12 +10,9 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, get_type_hints
 
 import pytest
-import qianfan.errors
-import requests.exceptions
 
 import qf_tasks
 from qf_tasks import (
-    ApiError,
     BulkError,
     BulkInterrupted,
     OutcomeUnknownError,
@@ -26,8 +23,6 @@ from qf_tasks import (
     TaskFailedError,
     WaitTimeoutError,
 )
-from qf_tasks._protocol.error_codes import api_error
-from qf_tasks._failures import RULES, rule_for, translated
 from qf_tasks.errors import ErrorDetails
 
 _TASK = Task("infer-1", RunStatus.FAILED, name="nightly", raw={"taskId": "infer-1"}, request_id="r-0")
@@ -181,97 +176,5 @@ def test_hint_on_keys_permission_quota_and_state_is_bilingual(kind: type[QfTasks
     assert hint[0].isascii()
 
 
-_FOREIGN = [
-    kind
-    for module in (qianfan.errors, requests.exceptions)
-    for kind in vars(module).values()
-    if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == module.__name__
-    if not issubclass(kind, Warning)  # shown, not raised
-]
-
-
-@pytest.mark.parametrize("kind", _FOREIGN, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
-def test_exception_of_the_sdk_and_of_requests_has_a_rule(kind: type[Exception]) -> None:
-    assert rule_for(kind) in RULES.values(), f"{kind.__name__} needs a row in _failures.RULES"
-    ours = [name for base in kind.__mro__ if (name := f"{base.__module__}.{base.__qualname__}") in RULES]
-    assert ours[0].startswith(("qianfan.", "requests.")), f"{kind.__name__} falls to {ours[0]}"
-
-
-@pytest.mark.parametrize("kind", _FOREIGN, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
-def test_exception_of_the_sdk_and_of_requests_becomes_ours_without_its_text(kind: type[Exception]) -> None:
-    error = kind.__new__(kind)
-    error.args = ("Authorization: bce-auth-v1/AK/2025-01-01T00:00:00Z/300/host/0123",)
-    vars(error).update(error_code=17, error_msg="x", req_id="r-9", status_code=None)
-    ours = translated(error, "DeleteBatchInferenceTask", "infer-1")
-    assert isinstance(ours, QfTasksError)
-    assert (ours.action, ours.task_id) == ("DeleteBatchInferenceTask", "infer-1")
-    assert "bce-auth-v1" not in str(ours)
-    assert ours.__cause__ is None
-
-
-def test_exception_without_a_rule_becomes_bad_response() -> None:
-    error = translated(ZeroDivisionError("bce-auth-v1/AK"), "StopBatchInferenceTask", None)
-    assert isinstance(error, qf_tasks.BadResponseError)
-    assert str(error) == "The SDK could not read the answer (ZeroDivisionError)"
-    assert error.may_have_been_applied
-
-
 def test_facts_are_all_attributes_of_an_error() -> None:
     assert set(get_type_hints(ErrorDetails)) <= set(vars(QfTasksError("x")))
-
-
-@pytest.mark.parametrize(
-    ("code", "status", "expected"),
-    [
-        ("InvalidAccessKeyId", 403, "AuthenticationError"),
-        ("SignatureDoesNotMatch", 400, "AuthenticationError"),
-        ("RequestExpired", 400, "AuthenticationError"),
-        ("InvalidHTTPAuthHeader", 400, "AuthenticationError"),
-        ("Unheard", 401, "AuthenticationError"),
-        ("AccessDenied", 403, "PermissionDeniedError"),
-        ("OptInRequired", 403, "PermissionDeniedError"),
-        ("Unheard", 403, "PermissionDeniedError"),
-        ("InappropriateJSON", 400, "InvalidRequestError"),
-        ("MalformedJSON", 400, "InvalidRequestError"),
-        ("InvalidMarker", 400, "InvalidRequestError"),
-        ("InvalidBosUri", 400, "InvalidRequestError"),
-        ("InvalidVersion", 404, "InvalidRequestError"),
-        ("InvalidURI", 404, "InvalidRequestError"),
-        ("Unheard", 400, "InvalidRequestError"),
-        ("TaskRunningNumberExceedLimit", 400, "QuotaExceededError"),
-        ("Unheard", 429, "RateLimitError"),
-        ("18", 200, "RateLimitError"),
-        ("InternalError", 500, "ServerError"),
-        ("Unheard", 503, "ServerError"),
-        ("Unheard", 404, "TaskNotFoundError"),
-        ("TaskNotExist", 400, "TaskNotFoundError"),
-        ("NoSuchTask", 200, "TaskNotFoundError"),
-        ("Unheard", 412, "ApiError"),
-        ("Unheard", 499, "ApiError"),
-        ("Unheard", 200, "ApiError"),
-    ],
-)
-def test_code_and_status_choose_the_class(code: str, status: int, expected: str) -> None:
-    error = api_error("It went wrong", code=code, status=status, task_id="infer-1")
-    assert type(error).__name__ == expected
-    assert isinstance(error, ApiError)
-
-
-def test_not_found_needs_a_task_id() -> None:
-    assert type(api_error("gone", code="TaskNotFound", status=404)) is ApiError
-
-
-@pytest.mark.parametrize(
-    ("said", "code"),
-    [
-        ("NotFound, cause: Could not find credential.", "InvalidAccessKeyId"),
-        (
-            "SignatureDoesNotMatch, cause: Fail to authn user: Signature does not match",
-            "SignatureDoesNotMatch",
-        ),
-    ],
-)
-def test_words_of_the_gateway_stand_for_a_code(said: str, code: str) -> None:
-    error = api_error(said, code="AccessDenied", status=403)
-    assert (type(error), error.code) == (qf_tasks.AuthenticationError, code)
-    assert "认证" in (error.hint or "")
