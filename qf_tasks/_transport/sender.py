@@ -330,7 +330,13 @@ class _HttpConnection(HTTPConnection):
     @property
     def is_reusable(self) -> bool:
         """Whether the response was read to its end and the server keeps the connection open."""
-        return self._socket is not None and self._response is not None and self._response.isclosed()
+        response = self._response
+        return (
+            self._socket is not None
+            and response is not None
+            and response.isclosed()
+            and not response.length  # what is still missing when a body has broken off
+        )
 
     def send_request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | BinaryIO | None
@@ -360,6 +366,11 @@ class _HttpConnection(HTTPConnection):
                 status=response.status,
             )
         return response
+
+    def close(self) -> None:
+        super().close()
+        if self._response is not None:  # which keeps the socket open until it is closed too
+            self._response.close()
 
     def send(self, data: Any) -> None:
         if self._outgoing is None:

@@ -18,7 +18,9 @@ from .tcp_proxy import LOOPBACK
 class Exchange:
     """One request that has arrived, and the connection to respond on."""
 
-    def __init__(self, server: RawServer, connection: Any, body: bytes) -> None:
+    def __init__(self, server: RawServer, connection: Any, head: bytes, body: bytes) -> None:
+        lines = head.decode().split("\r\n")[1:-2]
+        self.headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         self.body = body
         self._server = server
         self._connection = connection
@@ -70,13 +72,13 @@ class _Handler(socketserver.BaseRequestHandler):
             if server.context:
                 connection = server.context.wrap_socket(connection, server_side=True)
             with connection, connection.makefile("rb") as incoming:
-                while (body := _read_request(incoming)) is not None:
-                    server.script(Exchange(server, connection, body))
+                while request := _read_request(incoming):
+                    server.script(Exchange(server, connection, *request))
                 server.closed_by_client.set()
 
 
-def _read_request(incoming: Any) -> bytes | None:
-    """Return the body of the next request, None if there is no other."""
+def _read_request(incoming: Any) -> tuple[bytes, bytes] | None:
+    """Return head and body of the next request, None if there is no other."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         line = incoming.readline()
@@ -84,8 +86,7 @@ def _read_request(incoming: Any) -> bytes | None:
             return None
         head += line
     length = re.search(rb"(?i)content-length: (\d+)", head)
-    body: bytes = incoming.read(int(length[1])) if length else b""
-    return body
+    return head, incoming.read(int(length[1])) if length else b""
 
 
 @contextmanager

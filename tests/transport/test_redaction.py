@@ -1,23 +1,26 @@
-"""A secret key and a signed header are nowhere to be found, whatever goes wrong and wherever one looks."""
+"""A secret key or a signed header appears in no text, field, log, pickle or frame, whatever fails."""
 
 from __future__ import annotations
 
 import hmac
 import http.client
+import json
 import logging
 import pickle
-import signal
 import traceback
 from collections.abc import Callable, Iterator
-from types import FrameType
+from urllib.parse import quote
 
 import pytest
-import requests
 from baidubce.auth import bce_v1_signer
 
 from qf_tasks import QfTasksError, TaskClient
+from qf_tasks._protocol.decoding import task
 from qf_tasks.sandbox import Fault, Sandbox
 from tests.conftest import MakeClient
+
+from .conftest import MakeTransport, StartServer
+from .raw_server import Exchange, response
 
 CANARY = "canary0secret0key0of0these0tests"
 _FORBIDDEN = (CANARY, "bce-auth-v1/")
@@ -48,7 +51,7 @@ def client(make_client: MakeClient) -> TaskClient:
 def nothing_is_printed_or_logged(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[None]:
-    """Look at every record of every level, and at both streams, when a test has ended."""
+    """Check every record of every level, and both streams, after each test."""
     caplog.set_level(1)
     for name in _LOGGERS:
         caplog.set_level(1, name)
@@ -89,23 +92,23 @@ def seen_of(error: BaseException) -> Iterator[str]:
 
 _FAULTS: dict[str, Fault] = {
     **{f"status {status}": Fault.status(status) for status in (400, 401, 403, 404, 412, 429, 500, 503)},
-    "an echo as message": Fault.status(400, message=_ECHO),
-    "an echo as code": Fault.status(403, code=_ECHO),
-    "an echo in the headers": Fault.body(b"", status=403, headers={"X-Bce-Error-Message": _ECHO}),
-    "an echo as request id": Fault.body(b"{}", headers={"X-Bce-Request-Id": _ECHO}),
-    "an echo as body": Fault.body(_ECHO.encode()),
-    "an echo in JSON": Fault.body(b'{"result": {"taskId": "x", "name": "%s"}}' % _ECHO.encode()),
-    "an error in a 200": Fault.hidden_error("InternalError", _ECHO),
+    "echo as message": Fault.status(400, message=_ECHO),
+    "echo as code": Fault.status(403, code=_ECHO),
+    "echo in headers": Fault.body(b"", status=403, headers={"X-Bce-Error-Message": _ECHO}),
+    "echo as request id": Fault.body(b"{}", headers={"X-Bce-Request-Id": _ECHO}),
+    "echo as body": Fault.body(_ECHO.encode()),
+    "echo in JSON": Fault.body(b'{"result": {"taskId": "x", "name": "%s"}}' % _ECHO.encode()),
+    "rejection in a 200": Fault.hidden_error("InternalError", _ECHO),
     "HTML": Fault.html(502),
-    "a redirect": Fault.redirect(location=f"/{_ECHO}"),
-    "a line cut before": Fault.reset_before(),
-    "a line cut after": Fault.reset_after(),
-    "half an answer": Fault.truncated(),
-    "a foreign encoding": Fault.headers({"Content-Encoding": "gzip"}),
-    "a false result": Fault.body(b'{"result": false}'),
-    "a list": Fault.body(b"[]"),
-    "a slow answer": Fault.slow(5),
-    "a slow body": Fault.slow_body(5),
+    "redirect": Fault.redirect(location=f"/{_ECHO}"),
+    "reset before": Fault.reset_before(),
+    "reset after": Fault.reset_after(),
+    "truncated": Fault.truncated(),
+    "wrong encoding": Fault.headers({"Content-Encoding": "gzip"}),
+    "false result": Fault.body(b'{"result": false}'),
+    "list": Fault.body(b"[]"),
+    "slow": Fault.slow(5),
+    "slow body": Fault.slow_body(5),
 }
 
 
@@ -114,7 +117,7 @@ def create(client: TaskClient) -> object:
     return client.create(name="nightly", endpoint="e", input_bos_uri=uri, output_bos_uri=uri)
 
 
-_VERBS: dict[str, Callable[[TaskClient], object]] = {
+_METHODS: dict[str, Callable[[TaskClient], object]] = {
     "delete": lambda client: client.delete("infer-1"),
     "get": lambda client: client.get("infer-1"),
     "list": lambda client: list(client.list()),
@@ -122,14 +125,14 @@ _VERBS: dict[str, Callable[[TaskClient], object]] = {
 }
 
 
-@pytest.mark.parametrize("verb", _VERBS)
+@pytest.mark.parametrize("method", _METHODS)
 @pytest.mark.parametrize("fault", _FAULTS)
 def test_failure_of_a_call_shows_no_secret(
-    sandbox: Sandbox, client: TaskClient, fault: str, verb: str
+    sandbox: Sandbox, client: TaskClient, fault: str, method: str
 ) -> None:
-    sandbox.inject(_FAULTS[fault], times=2)  # the call and its one repeat
+    sandbox.inject(_FAULTS[fault], times=2)  # the call and its one retry
     try:
-        value = _VERBS[verb](client)
+        value = _METHODS[method](client)
     except QfTasksError as error:
         assert_clean(*seen_of(error))
     else:
@@ -147,7 +150,7 @@ def test_failure_of_a_call_shows_no_secret(
     ],
     ids=str,
 )
-def test_client_that_gets_nowhere_shows_no_secret(make_client: MakeClient, settings: dict[str, str]) -> None:
+def test_call_that_is_not_accepted_shows_no_secret(make_client: MakeClient, settings: dict[str, str]) -> None:
     client = make_client(max_retries=0, **settings)
     with pytest.raises(QfTasksError) as caught:
         client.delete("infer-1")
@@ -157,89 +160,89 @@ def test_client_that_gets_nowhere_shows_no_secret(make_client: MakeClient, setti
 
 def test_call_that_succeeds_shows_no_secret(sandbox: Sandbox, client: TaskClient) -> None:
     result = client.delete("infer-1")
-    reply = client.call("DescribeBatchInferenceModel", {})
-    assert_clean(repr(result), reply.model_dump_json(), repr(client), repr(client.account))
+    received = client.call("DescribeBatchInferenceModel", {})
+    assert_clean(repr(result), received.model_dump_json(), repr(client), repr(client.account))
     assert all(request.access_key for request in sandbox.requests)
 
 
-# Where a call can be cut off; each of these is given keys or signed headers.
-_PLACES: dict[str, tuple[object, str]] = {
-    "while signing": (hmac, "new"),
-    "while preparing": (requests.PreparedRequest, "prepare_body"),
-    "while sending": (http.client.HTTPConnection, "endheaders"),
-    "while reading": (http.client.HTTPConnection, "getresponse"),
+# Where a call can be interrupted; each of these is given keys or signed headers.
+_FUNCTIONS: dict[str, tuple[object, str]] = {
+    "signing": (hmac, "new"),
+    "head": (http.client.HTTPConnection, "putheader"),
+    "sending": (http.client.HTTPConnection, "endheaders"),
+    "response": (http.client.HTTPConnection, "getresponse"),
+    "reading": (http.client.HTTPResponse, "read"),
 }
 
 
 class SoftTimeLimit(Exception):
-    """What a caller's own code may raise from a handler of signals: it goes on as it is."""
+    """What a signal handler of other code may raise."""
 
 
-_OWN = (KeyboardInterrupt, SystemExit, SoftTimeLimit)
-
-
-@pytest.mark.parametrize("kind", [*_OWN, RuntimeError, MemoryError, OSError])
-@pytest.mark.parametrize("place", _PLACES)
-def test_call_cut_off_anywhere_shows_no_secret(
-    client: TaskClient, monkeypatch: pytest.MonkeyPatch, place: str, kind: type[BaseException]
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, SoftTimeLimit, RuntimeError, OSError])
+@pytest.mark.parametrize("function", _FUNCTIONS)
+def test_call_interrupted_anywhere_shows_no_secret(
+    client: TaskClient, monkeypatch: pytest.MonkeyPatch, function: str, kind: type[BaseException]
 ) -> None:
-    def cut_off(*_args: object, **_kwargs: object) -> None:
+    def interrupt(*_args: object, **_kwargs: object) -> None:
         try:
             raise ValueError(CANARY + _ECHO)
         except ValueError:
             raise kind from None
 
     client.models()
-    owner, name = _PLACES[place]
-    monkeypatch.setattr(owner, name, cut_off)
-    with pytest.raises(kind if kind in _OWN else QfTasksError) as caught:
+    owner, name = _FUNCTIONS[function]
+    monkeypatch.setattr(owner, name, interrupt)
+    with pytest.raises(kind) as caught:
         client.delete("infer-1")
     assert_clean(*seen_of(caught.value))
 
 
-@pytest.mark.parametrize("kind", [TimeoutError, RuntimeError, SoftTimeLimit])
-def test_create_limited_by_a_handler_of_signals_ends_with_what_that_raises(
-    sandbox: Sandbox, make_client: MakeClient, kind: type[Exception]
+_SPELLINGS: dict[str, Callable[[str], str]] = {
+    "JSON": lambda header: header.replace("/", r"\/"),
+    "unicode": lambda header: header.replace("/", r"\u002f"),
+    "JSON in JSON": lambda header: header.replace("/", r"\\/"),
+    "percent": lambda header: quote(header, safe=""),
+    "percent twice": lambda header: quote(quote(header, safe=""), safe=""),
+    "HTML": lambda header: header.replace("/", "&#x2F;"),
+    "upper case": str.upper,
+    "signature alone": lambda header: header.rpartition("/")[2],
+}
+
+
+@pytest.mark.parametrize("spelling", _SPELLINGS)
+def test_echo_of_the_signature_is_removed_in_every_spelling(
+    start_server: StartServer, make_transport: MakeTransport, spelling: str
 ) -> None:
-    def limit(_number: int, _frame: FrameType | None) -> None:
-        raise kind("out of time")
+    signatures: list[str] = []
 
-    client = make_client()
-    client.models()
-    sandbox.inject(Fault.slow(30))
-    before = signal.signal(signal.SIGALRM, limit)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(kind, match="out of time") as caught:
-            client.create(
-                name="nightly", endpoint="e", input_bos_uri="bos:/b/in", output_bos_uri="bos:/b/out"
-            )
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert not isinstance(caught.value, QfTasksError)
-    assert_clean(*seen_of(caught.value))
+    def script(exchange: Exchange) -> None:
+        header = exchange.headers["authorization"]
+        signatures.append(header.rpartition("/")[2])
+        echo = _SPELLINGS[spelling](header)
+        task = {"taskId": "infer-1", "runStatus": "Done", "name": "ECHO"}
+        body = json.dumps({"requestId": "ECHO", "result": task}).replace("ECHO", echo)
+        exchange.send(response(body.encode(), f"X-Echo: {echo}"))
+
+    received = make_transport(start_server(script)).call("DescribeBatchInferenceTask", {"taskId": "infer-1"})
+
+    assert received.result["taskId"] == "infer-1"
+    assert signatures[0] not in received.model_dump_json().lower()
+    assert signatures[0] not in f"{received} {task(received, 'infer-1')} {received.headers}".lower()
 
 
-def test_call_interrupted_by_a_signal_shows_no_secret(sandbox: Sandbox, make_client: MakeClient) -> None:
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+def test_malformed_header_with_an_echo_is_not_logged(
+    start_server: StartServer, make_transport: MakeTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    def script(exchange: Exchange) -> None:
+        line = f"malformed {exchange.headers['authorization']}"
+        exchange.send(response(b'{"result": true}', line))
 
-    client = make_client()
-    client.models()
-    sandbox.inject(Fault.slow(30))
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(KeyboardInterrupt) as caught:
-            client.delete("infer-1")
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert_clean(*seen_of(caught.value))
-    assert client.models().common
+    make_transport(start_server(script)).call("DeleteBatchInferenceTask", {"taskId": "infer-1"})
+
+    assert_clean(caplog.text)
 
 
-def test_log_of_the_sdk_is_watched_at_its_lowest_level(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_of_the_sdk_is_captured_at_its_lowest_level(caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger("qianfan").log(5, "a record of other code")
     assert "a record of other code" in caplog.text

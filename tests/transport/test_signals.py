@@ -60,9 +60,9 @@ HANDLERS: dict[str, Callable[[type[Exception]], Callable[..., None]]] = {
 
 
 @pytest.fixture
-def set_handler() -> Iterator[Callable[[Any], None]]:
+def set_handler() -> Iterator[Callable[[Any], Any]]:
     before = signal.getsignal(signal.SIGUSR1)
-    yield lambda handler: signal.signal(signal.SIGUSR1, handler) and None
+    yield partial(signal.signal, signal.SIGUSR1)
     signal.signal(signal.SIGUSR1, before)
 
 
@@ -79,7 +79,7 @@ def signalled_while_waiting(exchange: Exchange) -> None:
 def test_call_interrupted_by_handler_raises_what_the_handler_raised(
     start_server: StartServer,
     make_transport: MakeTransport,
-    set_handler: Callable[[Any], None],
+    set_handler: Callable[[Any], Any],
     handler: str,
     kind: type[Exception],
 ) -> None:
@@ -95,7 +95,7 @@ def test_call_interrupted_by_handler_raises_what_the_handler_raised(
 
 
 def test_call_interrupted_while_handling_another_exception_raises_what_the_handler_raised(
-    start_server: StartServer, make_transport: MakeTransport, set_handler: Callable[[Any], None]
+    start_server: StartServer, make_transport: MakeTransport, set_handler: Callable[[Any], Any]
 ) -> None:
     transport = make_transport(start_server(signalled_while_waiting), request_timeout=10)
     transport.call(DELETE, {"taskId": "infer-1"})
