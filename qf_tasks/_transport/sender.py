@@ -124,7 +124,7 @@ class Sender:
         self._is_closed = True
         for process, origin in list(self._kept):
             if process == os.getpid():
-                self._close_kept(self._kept[process, origin])
+                _close_all(self._kept[process, origin])
 
     def _connection(self, url: str, limit: _Limit) -> _Connection:
         """Return a kept connection, or a new one, to the host of a URL.
@@ -136,8 +136,7 @@ class Sender:
         kept = self._kept.setdefault((os.getpid(), f"{target.scheme}://{target.netloc}"), deque())
         with _mapped(lambda exception: connect_error(exception, proxied=proxied)):
             limit.remaining()
-            while kept:
-                connection = kept.pop()
+            while connection := _pop(kept):
                 if connection.is_connected:
                     connection.limit = limit
                     return connection
@@ -182,11 +181,7 @@ class Sender:
             return
         kept.append(connection)
         if self._is_closed:  # while this request was being sent
-            self._close_kept(kept)
-
-    def _close_kept(self, kept: deque[_Connection]) -> None:
-        while kept:
-            kept.pop().close()
+            _close_all(kept)
 
 
 class StreamedResponse:
@@ -403,6 +398,18 @@ class _HttpsConnection(_HttpConnection, HTTPSConnection):
 
 
 _Connection = _HttpConnection
+
+
+def _pop(kept: deque[_Connection]) -> _Connection | None:
+    try:
+        return kept.pop()
+    except IndexError:  # another thread may have taken the last one
+        return None
+
+
+def _close_all(kept: deque[_Connection]) -> None:
+    while connection := _pop(kept):
+        connection.close()
 
 
 @contextmanager
