@@ -35,9 +35,6 @@ from qf_tasks.settings import Settings, is_loopback
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-
-_KEPT_CONNECTIONS = 64
 _CHUNK = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -58,14 +55,14 @@ class Sender:
         body: bytes | BinaryIO | None = None,
         *,
         timeout: float | None = None,
-        max_bytes: int = MAX_RESPONSE_BYTES,
+        max_bytes: int | None = None,
     ) -> RawResponse:
         """Send a request once and return the whole response.
 
         Args:
             body: A file needs a Content-Length among the headers.
             timeout: Seconds for the whole attempt; default `request_timeout`.
-            max_bytes: The largest body that is accepted, decompressed.
+            max_bytes: The largest body that is accepted, decompressed; default `max_response_bytes`.
 
         Raises:
             ServiceUnreachableError: There was no complete response.
@@ -78,7 +75,7 @@ class Sender:
         try:
             with _mapped(exchange_error):
                 response = connection.send_request(method, url, headers, body)
-                content = _read(response, max_bytes)
+                content = _read(response, max_bytes or self._settings.max_response_bytes)
         except BaseException:
             connection.close()
             raise
@@ -176,7 +173,7 @@ class Sender:
     def _keep(self, connection: _Connection) -> None:
         """Keep a connection whose response was read to its end for the next request."""
         kept = connection.kept
-        if not connection.is_reusable or len(kept) >= _KEPT_CONNECTIONS:
+        if not connection.is_reusable or len(kept) >= self._settings.max_connections:
             connection.close()
             return
         kept.append(connection)
