@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import math
 import os
+import re
 import socket
 import ssl
 import sys
@@ -29,13 +30,14 @@ from urllib3.util import Url
 
 from qf_tasks._protocol.responses import RawResponse
 from qf_tasks._transport.exception_mapping import connect_error, exchange_error, raised_by_other_code
-from qf_tasks.errors import BadResponseError, ConfigurationError, QfTasksError
+from qf_tasks.errors import BadResponseError, ConfigurationError, InvalidArgumentError, QfTasksError
 from qf_tasks.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 _CHUNK = 64 * 1024
+_LINE_BREAK = re.compile(r"[\r\n\0]")
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -296,7 +298,6 @@ class _HttpConnection(HTTPConnection):
     _limit: _Limit
     _socket: Any = None
     _response: http.client.HTTPResponse | None = None
-    _outgoing: list[bytes] | None = None
 
     @property
     def limit(self) -> _Limit:
@@ -327,6 +328,7 @@ class _HttpConnection(HTTPConnection):
             self._socket is not None
             and response is not None
             and response.isclosed()
+            and not response.will_close
             and not response.length  # what is still missing when a body has broken off
         )
 
@@ -334,21 +336,21 @@ class _HttpConnection(HTTPConnection):
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | BinaryIO | None
     ) -> http.client.HTTPResponse:
         """Send a request and read the head of its response."""
-        parts = urlsplit(url)
-        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        self._response = None
+        head = _head(method, url, headers, len(body) if isinstance(body, bytes) else None)
         try:
-            if isinstance(body, bytes):  # head and body in one packet
-                self._outgoing = []
-                self.request(method, target, body=body, headers=headers)
-                self.sock.sendall(b"".join(self._outgoing))
+            if isinstance(body, bytes):
+                self.sock.sendall(head + body)
             else:
-                self._outgoing = None
-                self.request(method, target, body=body, headers=headers)
+                self.sock.sendall(head)
+                while body is not None and (chunk := body.read(_CHUNK)):
+                    self.sock.sendall(chunk)
         except (BrokenPipeError, ConnectionResetError) as exception:
             # A server may respond, and close the connection, before it has read the whole body.
             if raised_by_other_code(exception, None):
                 raise
-        response = self._response = http.client.HTTPConnection.getresponse(self)
+        response = self._response = http.client.HTTPResponse(self.sock, method=method)
+        response.begin()
         if response.status < 200:
             # http.client skips 100 alone. After any other, the real response is still to come, and would be
             # read as that of the next request.
@@ -363,12 +365,6 @@ class _HttpConnection(HTTPConnection):
         super().close()
         if self._response is not None:  # which keeps the socket open until it is closed too
             self._response.close()
-
-    def send(self, data: Any) -> None:
-        if self._outgoing is None:
-            super().send(data)
-        else:
-            self._outgoing.append(data)
 
     def _new_conn(self) -> socket.socket:
         """Connect within the limit, whatever number of addresses the host has."""
@@ -418,6 +414,20 @@ def _mapped(to_error: Callable[[Exception], QfTasksError]) -> Iterator[None]:
     except Exception as exception:
         error = exception if isinstance(exception, QfTasksError) else to_error(exception)
         raise raised_by_other_code(exception, handled_before) or error from None
+
+
+def _head(method: str, url: str, headers: Mapping[str, str], length: int | None) -> bytes:
+    """Return the head of a request, in one piece with its body in one packet."""
+    parts = urlsplit(url)
+    defaults = {"Host": parts.netloc, "Accept-Encoding": "identity"}
+    if length is not None:
+        defaults["Content-Length"] = str(length)
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    lines = [f"{method} {target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in {**defaults, **headers}.items()]
+    if _LINE_BREAK.search("".join(lines)):
+        raise InvalidArgumentError("A header or the URL has a line break in it")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def _read(response: http.client.HTTPResponse, max_bytes: int) -> bytes:

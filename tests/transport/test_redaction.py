@@ -16,6 +16,7 @@ from baidubce.auth import bce_v1_signer
 
 from qf_tasks import QfTasksError, TaskClient
 from qf_tasks._protocol.decoding import task
+from qf_tasks._transport import sender
 from qf_tasks.sandbox import Fault, Sandbox
 from tests.conftest import MakeClient
 
@@ -168,9 +169,8 @@ def test_call_that_succeeds_shows_no_secret(sandbox: Sandbox, client: TaskClient
 # Where a call can be interrupted; each of these is given keys or signed headers.
 _FUNCTIONS: dict[str, tuple[object, str]] = {
     "signing": (hmac, "new"),
-    "head": (http.client.HTTPConnection, "putheader"),
-    "sending": (http.client.HTTPConnection, "endheaders"),
-    "response": (http.client.HTTPConnection, "getresponse"),
+    "sending": (sender._Socket, "sendall"),
+    "response": (http.client.HTTPResponse, "begin"),
     "reading": (http.client.HTTPResponse, "read"),
 }
 

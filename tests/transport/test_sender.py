@@ -13,6 +13,7 @@ import trustme
 
 from qf_tasks import (
     BadResponseError,
+    InvalidArgumentError,
     QfTasksError,
     RequestTimeoutError,
     ServiceUnreachableError,
@@ -213,6 +214,13 @@ def test_request_with_file_sends_its_content(start_server: StartServer) -> None:
 
     assert received.content == content
     sender.close()
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Added: b", "a\nb", "a\0"])
+def test_request_with_line_break_in_header_is_not_sent(start_server: StartServer, value: str) -> None:
+    server = start_server(confirm)
+    with pytest.raises(InvalidArgumentError):
+        Sender(settings_for(server.url)).request("GET", server.url, {"X-Name": value})
 
 
 # Streams.
