@@ -1,4 +1,4 @@
-"""What stands between a client and a sandbox, and breaks: ports, relays and proxies of this machine.
+"""Ports, relays and proxies between a client and a sandbox, which break on purpose.
 
 They handle bytes and connections, and know nothing of requests.
 """
@@ -139,7 +139,7 @@ def _served(proxy: TcpProxy) -> Iterator[TcpProxy]:
 def relay(
     target: int, *, count: Count | None, final_bytes: bytes = b"", edit: Callable[[bytes], bytes] = bytes
 ) -> contextlib.AbstractContextManager[TcpProxy]:
-    """Forward to a port without a word of HTTP."""
+    """Forward to a port without any HTTP."""
     return _served(TcpProxy(target, count, final_bytes, edit=edit))
 
 

@@ -93,10 +93,10 @@ def test_calls_of_two_clients_and_raw_sdk_in_threads_never_mix(
         ours: list[Future[list[tuple[Sandbox, str | None]]]]
         ours = [pool.submit(of_ours, thread) for thread in range(_THREADS)]
         theirs = pool.submit(of_other_code)
-        answered = [pair for done in ours for pair in done.result(60)]
+        received = [pair for done in ours for pair in done.result(60)]
 
-    assert len(answered) == _CALLS
-    assert all(name == asked.access_key[:20] for asked, name in answered)
+    assert len(received) == _CALLS
+    assert all(name == asked.access_key[:20] for asked, name in received)
     for each in sandboxes:
         assert len(each.requests) == _CALLS // 2
         assert {request.access_key for request in each.requests} == {each.access_key}

@@ -41,7 +41,7 @@ class Requestor:
 
 @pytest.fixture
 def requestor(monkeypatch: pytest.MonkeyPatch) -> Requestor:
-    """Replace both names that `call_action` looks up; whatever the transport put there comes back after."""
+    """Replace both names that `call_action` looks up, until the test ends."""
     made = Requestor()
     monkeypatch.setattr(console, "ConsoleAPIRequestor", lambda **_: made)
     monkeypatch.setattr(console, "_get_console_ak_sk", lambda **_: ("", ""))
@@ -95,7 +95,7 @@ def test_call_action_passes_nothing_to_the_requestor_but_keys_and_its_retry_conf
 @pytest.mark.usefixtures("requestor")
 def test_call_action_returns_what_the_requestor_returned() -> None:
     returned = console.call_action(ROUTE, "DescribeBatchInferenceModel", {})
-    assert returned is RESPONSE, "the response of the requestor is changed on the way: see _Call"
+    assert returned is RESPONSE, "the response of the requestor is changed by call_action: see _Call"
 
 
 @pytest.mark.parametrize("key", ["ak", "sk"])
