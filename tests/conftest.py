@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, settings
 
 from qf_tasks import TaskClient
 from qf_tasks.sandbox import Sandbox
+from tests.transport import tcp_proxy
 
-from . import wire
 from .clients import Kind, SandboxTime, client_of
 
 MakeClient = Callable[..., TaskClient]
@@ -68,7 +68,7 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def _vouched_sandbox(tmp_path: Path) -> Iterator[tuple[Sandbox, Path]]:
-    with wire.tls_sandbox(tmp_path, wire.LOOPBACK) as sandbox_and_bundle:
+    with tcp_proxy.tls_sandbox(tmp_path, tcp_proxy.LOOPBACK) as sandbox_and_bundle:
         yield sandbox_and_bundle
 
 
