@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a run as Ctrl-C does, so that what was done is told."""
+"""SIGTERM and SIGHUP end a run as Ctrl-C does, so that its report is printed."""
 
 from __future__ import annotations
 
@@ -9,42 +9,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from qf_tasks.cli._terminal import Terminal
+from qf_tasks.cli.output import Terminal
 
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-_AS_USUAL = (signal.SIG_DFL, signal.default_int_handler)
-_PATIENCE = 2  # the first ends the work, the second the wait for what is in flight; then there is the report
+_DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 
 
 @contextmanager
 def as_interrupts(terminal: Terminal) -> Iterator[None]:
     """Turn the signals into a KeyboardInterrupt while this lasts; one that is ignored (nohup) stays so.
 
-    After a second one the process ends with its report: Python would still wait for threads. A third ends it
-    at once, unless there is something in flight still.
+    The first stops the work and lets what is in flight finish; the second does not wait for that, so the
+    process exits when the report is printed. Any further one has its default effect.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    replaced = [number for number, handler in before.items() if handler in _DEFAULTS]
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         terminal.signal = number
         terminal.interrupts += 1
-        if terminal.interrupts > _PATIENCE and not terminal.in_flight:
-            os._exit(128 + number)
-        if terminal.in_flight and terminal.interrupts == 1:
-            with suppress(OSError, RuntimeError):  # the terminal is gone, or was being written to just now
+        if terminal.interrupts > 1:
+            for each in replaced:
+                signal.signal(each, signal.SIG_DFL)
+        elif terminal.in_flight:
+            with suppress(OSError, RuntimeError):  # the terminal is gone, or was being written to
                 terminal.note(f"Finishing {terminal.in_flight} in flight; Ctrl-C again leaves them unknown.")
         raise KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in _ENDING}
-    taken = [number for number, handler in before.items() if handler in _AS_USUAL]
-    for number in taken:
+    for number in replaced:
         signal.signal(number, interrupt)
     try:
         yield
-        if terminal.interrupts >= _PATIENCE:
+        if terminal.interrupts > 1:  # Python would still wait for the threads of what is in flight
+            terminal.out.file.flush()
+            terminal.err.file.flush()
             os._exit(terminal.exit_code)
     finally:
-        for number in taken:
+        for number in replaced:
             signal.signal(number, before[number])
