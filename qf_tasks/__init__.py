@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from qf_tasks.errors import ApiError as ApiError
     from qf_tasks.errors import AuthenticationError as AuthenticationError
     from qf_tasks.errors import BadResponseError as BadResponseError
-    from qf_tasks.errors import BulkError as BulkError
-    from qf_tasks.errors import BulkInterrupted as BulkInterrupted
     from qf_tasks.errors import ConfigurationError as ConfigurationError
     from qf_tasks.errors import InvalidArgumentError as InvalidArgumentError
     from qf_tasks.errors import InvalidRequestError as InvalidRequestError
@@ -34,20 +32,22 @@ if TYPE_CHECKING:
     from qf_tasks.errors import TaskNotFoundError as TaskNotFoundError
     from qf_tasks.errors import TaskStateError as TaskStateError
     from qf_tasks.errors import WaitTimeoutError as WaitTimeoutError
+    from qf_tasks.models import Account as Account
     from qf_tasks.models import CreatedTask as CreatedTask
     from qf_tasks.models import DeleteResult as DeleteResult
     from qf_tasks.models import ModelFamily as ModelFamily
     from qf_tasks.models import ModelVersion as ModelVersion
     from qf_tasks.models import Response as Response
+    from qf_tasks.models import RunStatus as RunStatus
     from qf_tasks.models import StopResult as StopResult
     from qf_tasks.models import SupportedModels as SupportedModels
     from qf_tasks.models import Task as Task
     from qf_tasks.models import TaskPage as TaskPage
+    from qf_tasks.reports import BulkError as BulkError
+    from qf_tasks.reports import BulkInterrupted as BulkInterrupted
     from qf_tasks.reports import BulkOutcome as BulkOutcome
     from qf_tasks.reports import BulkReport as BulkReport
     from qf_tasks.reports import PurgePlan as PurgePlan
-    from qf_tasks.run_status import RunStatus as RunStatus
-    from qf_tasks.settings import Account as Account
     from qf_tasks.settings import Settings as Settings
 
 __version__ = "0.1.0"
@@ -58,8 +58,6 @@ _HOMES = {
         "ApiError",
         "AuthenticationError",
         "BadResponseError",
-        "BulkError",
-        "BulkInterrupted",
         "ConfigurationError",
         "InvalidArgumentError",
         "InvalidRequestError",
@@ -78,19 +76,20 @@ _HOMES = {
         "WaitTimeoutError",
     ),
     "models": (
+        "Account",
         "CreatedTask",
         "DeleteResult",
         "ModelFamily",
         "ModelVersion",
         "Response",
+        "RunStatus",
         "StopResult",
         "SupportedModels",
         "Task",
         "TaskPage",
     ),
-    "reports": ("BulkOutcome", "BulkReport", "PurgePlan"),
-    "run_status": ("RunStatus",),
-    "settings": ("Account", "Settings"),
+    "reports": ("BulkError", "BulkInterrupted", "BulkOutcome", "BulkReport", "PurgePlan"),
+    "settings": ("Settings",),
 }
 
 if not TYPE_CHECKING:  # a type checker would take any name for public

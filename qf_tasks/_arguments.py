@@ -12,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from qf_tasks.errors import InvalidArgumentError
-from qf_tasks.models import CreatedTask, Task
-from qf_tasks.run_status import RunStatus
+from qf_tasks.models import CreatedTask, RunStatus, Task
 
 TaskLike = str | Task | CreatedTask
 RunStatusLike = str | Iterable[str] | None

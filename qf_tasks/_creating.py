@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-from qf_tasks import _answers, _listing
+from qf_tasks import _listing
 from qf_tasks._clock import Clock, pauses
+from qf_tasks._protocol import decoding
+from qf_tasks._protocol.responses import service_time
 from qf_tasks.errors import (
     InvalidRequestError,
     OutcomeUnknownError,
@@ -22,8 +24,7 @@ from qf_tasks.errors import (
     QuotaExceededError,
     TaskNotFoundError,
 )
-from qf_tasks.models import CreatedTask, Response, Task, TaskPage
-from qf_tasks.run_status import RunStatus
+from qf_tasks.models import CreatedTask, Response, RunStatus, Task, TaskPage
 
 ACTION = "CreateBatchInferenceTask"
 _LOOKS = (0.0, 1.0, 2.0, 4.0)  # pauses before each look, in seconds: a create may still be under way
@@ -131,12 +132,12 @@ class _Creation:
             started = self._clock.now()
             try:
                 reply = self._verbs.call(ACTION, self._body)
-                task_id = _answers.created_task_id(reply)
+                task_id = decoding.created_task_id(reply)
             except QfTasksError as failure:
                 if failure.may_have_been_applied:
                     return self._adopted(self._made_despite(failure, started))
                 if isinstance(failure, InvalidRequestError) and self._names_a_model:
-                    failure.advise(_MODEL_HINT)
+                    failure.set_hint(_MODEL_HINT)
                 raise
             self._claims.claim(task_id)
             return CreatedTask(task_id, reply.request_id, self._body["name"])
@@ -223,7 +224,7 @@ class _Creation:
         def call(action: str, params: dict[str, Any]) -> Response:
             nonlocal now
             reply = self._verbs.call(action, params)
-            now = now or _answers.date_of(reply.headers) or datetime.now(UTC)
+            now = now or service_time(reply.headers) or datetime.now(UTC)
             return reply
 
         def is_fresh(task: Task) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from qf_tasks._codes import is_known
+from qf_tasks._protocol.error_codes import is_known
 from qf_tasks.errors import (
     ApiError,
-    Facts,
+    ErrorDetails,
     InvalidRequestError,
     PermissionDeniedError,
     QfTasksError,
@@ -20,8 +20,7 @@ from qf_tasks.errors import (
     TaskStateError,
     WaitTimeoutError,
 )
-from qf_tasks.models import DeleteResult, Response, StopResult, Task
-from qf_tasks.run_status import RunStatus
+from qf_tasks.models import DeleteResult, Response, RunStatus, StopResult, Task
 
 ACTION = "DeleteBatchInferenceTask"
 
@@ -153,8 +152,8 @@ def _looked_up(verbs: Verbs, refusal: ApiError, task_id: str) -> Task:
         raise refusal from second
 
 
-def _facts_of(error: QfTasksError) -> Facts:
-    return Facts(
+def _facts_of(error: QfTasksError) -> ErrorDetails:
+    return ErrorDetails(
         code=error.code,
         status=error.status,
         request_id=error.request_id,

@@ -14,18 +14,19 @@ from traceback import walk_tb
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
-from qf_tasks._codes import api_error, safe_line
+from qf_tasks._protocol.error_codes import api_error
+from qf_tasks._protocol.redaction import one_line as safe_line
 from qf_tasks.errors import (
     BadResponseError,
     ConfigurationError,
-    Facts,
+    ErrorDetails,
     InvalidArgumentError,
     QfTasksError,
     RequestTimeoutError,
     ServiceUnreachableError,
 )
 
-Rule = Callable[[Any, Facts], QfTasksError]
+Rule = Callable[[Any, ErrorDetails], QfTasksError]
 
 _LIBRARIES = sys.stdlib_module_names | {"qianfan", "requests", "urllib3", "pydantic", "idna"}
 
@@ -35,7 +36,7 @@ def translated(error: BaseException, action: str, task_id: str | None) -> QfTask
     package = type(error).__module__.partition(".")[0]
     if not isinstance(error, Exception) or package not in _LIBRARIES:
         return None
-    facts = Facts(action=action, task_id=task_id)
+    facts = ErrorDetails(action=action, task_id=task_id)
     return rule_for(type(error))(error, facts)
 
 
@@ -61,7 +62,7 @@ def rule_for(kind: type[BaseException]) -> Rule:
 
 
 def _unreachable(code: str, what: str) -> Rule:
-    def rule(error: BaseException, facts: Facts) -> QfTasksError:
+    def rule(error: BaseException, facts: ErrorDetails) -> QfTasksError:
         facts["code"] = code
         return ServiceUnreachableError(f"{what}: {_reason(error)}", **facts)
 
@@ -69,7 +70,7 @@ def _unreachable(code: str, what: str) -> Rule:
 
 
 def _timed_out(code: str, what: str) -> Rule:
-    def rule(_error: BaseException, facts: Facts) -> QfTasksError:
+    def rule(_error: BaseException, facts: ErrorDetails) -> QfTasksError:
         facts["code"] = code
         return RequestTimeoutError(f"{what} within request_timeout", **facts)
 
@@ -78,7 +79,7 @@ def _timed_out(code: str, what: str) -> Rule:
 
 def _misconfigured(what: str) -> Rule:
     # Without the text of the exception: it may hold the password of a proxy, or a header.
-    def rule(_error: BaseException, facts: Facts) -> QfTasksError:
+    def rule(_error: BaseException, facts: ErrorDetails) -> QfTasksError:
         return ConfigurationError(what, **facts)
 
     return rule
@@ -87,7 +88,7 @@ def _misconfigured(what: str) -> Rule:
 _CERTIFICATE_READERS = ("X509", "PEM", "ASN1")  # the parts of OpenSSL that read a bundle, before it connects
 
 
-def _tls(error: BaseException, facts: Facts) -> QfTasksError:
+def _tls(error: BaseException, facts: ErrorDetails) -> QfTasksError:
     """Tell a refused certificate, before anything was sent, from a line that broke at any time."""
     if any(type(cause).__name__ == "SSLCertVerificationError" for cause in _causes(error)):
         return _unreachable("CertificateNotVerified", "The certificate was not verified")(error, facts)
@@ -96,7 +97,7 @@ def _tls(error: BaseException, facts: Facts) -> QfTasksError:
     return _unreachable("TlsBroken", "The TLS connection broke")(error, facts)
 
 
-def _connection(error: BaseException, facts: Facts) -> QfTasksError:
+def _connection(error: BaseException, facts: ErrorDetails) -> QfTasksError:
     names = {type(cause).__name__ for cause in _causes(error)}
     for name, rule in (
         ("NameResolutionError", _unreachable("NameNotResolved", "The host name was not resolved")),
@@ -108,18 +109,18 @@ def _connection(error: BaseException, facts: Facts) -> QfTasksError:
     return _unreachable("ConnectionBroken", "The connection broke")(error, facts)
 
 
-def _sdk_failed(error: BaseException, facts: Facts) -> QfTasksError:
+def _sdk_failed(error: BaseException, facts: ErrorDetails) -> QfTasksError:
     what = f"The SDK could not read the answer ({type(error).__name__})"
     facts["may_have_been_applied"] = True
     return BadResponseError(what, **facts)
 
 
-def _sdk_said_no(error: Any, facts: Facts) -> QfTasksError:
+def _sdk_said_no(error: Any, facts: ErrorDetails) -> QfTasksError:
     facts["code"], facts["request_id"] = str(error.error_code), str(error.req_id)
     return api_error(safe_line(str(error.error_msg)), **facts)
 
 
-def _sdk_saw_status(error: Any, facts: Facts) -> QfTasksError:
+def _sdk_saw_status(error: Any, facts: ErrorDetails) -> QfTasksError:
     # Its text holds the request's headers, signed as they are: only the status can be used.
     facts["status"] = error.status_code
     if error.status_code is None:
@@ -127,17 +128,17 @@ def _sdk_saw_status(error: Any, facts: Facts) -> QfTasksError:
     return api_error(f"HTTP {error.status_code}", **facts)
 
 
-def _sdk_refused_to_start(error: Any, facts: Facts) -> QfTasksError:
+def _sdk_refused_to_start(error: Any, facts: ErrorDetails) -> QfTasksError:
     """Name the variables that the SDK's own configuration does not take; never their values."""
     return _refused_variables({f"QIANFAN_{item['loc'][0]}" for item in error.errors()}, facts)
 
 
-def _sdk_refused_json(error: BaseException, facts: Facts) -> QfTasksError:
+def _sdk_refused_json(error: BaseException, facts: ErrorDetails) -> QfTasksError:
     """Do the same where it wanted JSON; its text has nothing but the name, in quotes."""
     return _refused_variables(re.findall(r'"(\w+)"', str(error)), facts)
 
 
-def _refused_variables(names: Iterable[str], facts: Facts) -> QfTasksError:
+def _refused_variables(names: Iterable[str], facts: ErrorDetails) -> QfTasksError:
     facts["hint"] = "Correct or unset it, in the environment or in .env."
     return ConfigurationError(
         f"The qianfan SDK does not accept the value of {', '.join(sorted(names))}", **facts

@@ -12,10 +12,9 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
-from qf_tasks import _answers
+from qf_tasks._protocol import decoding
 from qf_tasks.errors import BadResponseError, InvalidRequestError
-from qf_tasks.models import Response, Task, TaskPage
-from qf_tasks.run_status import RunStatus
+from qf_tasks.models import Response, RunStatus, Task, TaskPage
 
 ACTION = "DescribeBatchInferenceTasks"
 _MOST_EMPTY_PAGES = 100  # in a row; a service that filters after it pages may send some
@@ -73,7 +72,7 @@ def pages(call: Call, query: Query, marker: str | None = None) -> Iterator[TaskP
 def _page(call: Call, query: Query, marker: str | None, before: Sequence[Task]) -> TaskPage:
     """Return the page at a marker; where its task is gone, the one after the nearest that is still there."""
     try:
-        return _answers.page(call(ACTION, query.params(marker)))
+        return decoding.task_page(call(ACTION, query.params(marker)))
     except InvalidRequestError as refusal:
         if refusal.code != "InvalidMarker" or not before:
             raise
@@ -82,11 +81,11 @@ def _page(call: Call, query: Query, marker: str | None, before: Sequence[Task]) 
         if task.task_id == marker:
             continue
         try:
-            return _answers.page(call(ACTION, query.params(task.task_id)))
+            return decoding.task_page(call(ACTION, query.params(task.task_id)))
         except InvalidRequestError as refusal:
             if refusal.code != "InvalidMarker":
                 raise
-    gone.advise("All tasks of the last page are gone. Collect first, then delete: list(client.list(...)).")
+    gone.set_hint("All tasks of the last page are gone. Collect first, then delete: list(client.list(...)).")
     raise gone
 
 

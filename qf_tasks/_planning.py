@@ -14,9 +14,8 @@ from typing import Protocol
 from qf_tasks import _arguments, _listing
 from qf_tasks._arguments import Age
 from qf_tasks.errors import InvalidArgumentError
-from qf_tasks.models import Task, TaskPage
+from qf_tasks.models import RunStatus, Task, TaskPage
 from qf_tasks.reports import PurgeCriteria, PurgePlan
-from qf_tasks.run_status import RunStatus
 from qf_tasks.settings import Account
 
 _LEAST_AGE = timedelta(seconds=1)

@@ -1,4 +1,4 @@
-"""What may be repeated, and when: one table of what a failure says of the request's arrival.
+"""When a request is sent again.
 
 Reads may always be repeated. A stop or delete may be, since doing it twice does no more than once; the
 error then tells that an earlier attempt may have worked. A create, and any action that this library does not
@@ -11,18 +11,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from qf_tasks._clock import Clock
-from qf_tasks.errors import (
-    ApiError,
-    BadResponseError,
-    QfTasksError,
-    RateLimitError,
-    ServerError,
-    ServiceUnreachableError,
-)
+from qf_tasks._protocol.actions import IDEMPOTENT_ACTIONS, READ_ACTIONS
+from qf_tasks._protocol.error_codes import is_retryable, may_have_been_applied
+from qf_tasks.errors import QfTasksError, RateLimitError
 from qf_tasks.models import Response
 from qf_tasks.settings import Settings
 
@@ -30,52 +24,6 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 _logger = logging.getLogger("qf_tasks")
-
-READ_ACTIONS = frozenset(
-    {"DescribeBatchInferenceTask", "DescribeBatchInferenceTasks", "DescribeBatchInferenceModel"}
-)
-REPEATABLE_ACTIONS = frozenset({"StopBatchInferenceTask", "DeleteBatchInferenceTask"})
-
-
-class Arrival(Enum):
-    """What a failure says of the request: it did not arrive, was refused, or may have been applied."""
-
-    NOT_SENT = "not sent"
-    REFUSED = "refused"
-    PERHAPS = "perhaps applied"
-
-
-# The first row that fits counts. A connection that failed has its code from `_transport.py`.
-_ARRIVALS: list[tuple[type[QfTasksError], frozenset[str] | None, Arrival]] = [
-    (
-        ServiceUnreachableError,
-        frozenset({"NameNotResolved", "ConnectionFailed", "ConnectTimeout", "CertificateNotVerified"}),
-        Arrival.NOT_SENT,
-    ),
-    (ServiceUnreachableError, None, Arrival.PERHAPS),  # among them other TLS errors, and the proxy's
-    (ServerError, None, Arrival.PERHAPS),
-    (ApiError, None, Arrival.REFUSED),  # among them 429
-    (BadResponseError, None, Arrival.PERHAPS),
-    (QfTasksError, None, Arrival.NOT_SENT),  # settings and arguments
-]
-
-
-def arrival_of(error: QfTasksError) -> Arrival:
-    """Return what a failure says of the request's arrival."""
-    return next(
-        arrival
-        for kind, codes, arrival in _ARRIVALS
-        if isinstance(error, kind) and (codes is None or error.code in codes)
-    )
-
-
-def may_repeat(action: str, error: QfTasksError) -> bool:
-    """Return whether the action may be sent again after this failure."""
-    if not isinstance(error, ServiceUnreachableError | RateLimitError | ServerError):
-        return False
-    if action in READ_ACTIONS or action in REPEATABLE_ACTIONS:
-        return True
-    return arrival_of(error) is not Arrival.PERHAPS
 
 
 class Retrier:
@@ -161,17 +109,17 @@ class _Attempts:
 
     def mark(self, error: QfTasksError) -> None:
         """Tell a failure what all attempts together mean."""
-        if self.action not in READ_ACTIONS and arrival_of(error) is Arrival.PERHAPS:
+        if self.action not in READ_ACTIONS and may_have_been_applied(error):
             self.may_have_been_applied = True
         error.attempts = self.count
         error.may_have_been_applied = self.may_have_been_applied
         error.retryable = error.retryable and (
-            not self.may_have_been_applied or self.action in REPEATABLE_ACTIONS
+            not self.may_have_been_applied or self.action in IDEMPOTENT_ACTIONS
         )
 
     def may_go_on(self, error: BaseException) -> bool:
         """Return whether the action may be sent again after this failure."""
-        return isinstance(error, QfTasksError) and may_repeat(self.action, error)
+        return isinstance(error, QfTasksError) and is_retryable(self.action, error)
 
 
 def _error_of(state: RetryCallState) -> QfTasksError:

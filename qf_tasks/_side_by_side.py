@@ -15,12 +15,11 @@ from typing import Protocol
 from qf_tasks._journal import NOT_WRITTEN, Journal
 from qf_tasks.errors import (
     AuthenticationError,
-    BulkInterrupted,
     QfTasksError,
     TaskNotFoundError,
 )
 from qf_tasks.models import Task
-from qf_tasks.reports import BulkOutcome, BulkReport, ErrorSummary, Outcome
+from qf_tasks.reports import BulkInterrupted, BulkOutcome, BulkReport, ErrorSummary, Outcome
 from qf_tasks.settings import Account, Settings
 
 _logger = logging.getLogger("qf_tasks")

@@ -22,11 +22,11 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from qf_tasks import _answers
-from qf_tasks._answers import Answer
-from qf_tasks._codes import scrubbed
 from qf_tasks._failures import of_signal_handler, translated
-from qf_tasks._signing import authorization
+from qf_tasks._protocol import responses
+from qf_tasks._protocol.redaction import redact as scrubbed
+from qf_tasks._protocol.responses import RawResponse as Answer
+from qf_tasks._protocol.signing import authorization
 from qf_tasks.errors import QfTasksError
 from qf_tasks.models import Response
 from qf_tasks.settings import Settings, is_loopback
@@ -78,7 +78,7 @@ class Transport:
             answer.elapsed,
             answer.headers.get("x-bce-request-id"),
         )
-        return _answers.read(answer, action, task_id if isinstance(task_id, str) else None)
+        return responses.read(answer, action, task_id if isinstance(task_id, str) else None)
 
     def close(self) -> None:
         """Close the connections of this process."""

@@ -12,8 +12,7 @@ from typing import Protocol
 
 from qf_tasks._clock import Clock, pauses
 from qf_tasks.errors import QfTasksError, TaskFailedError, TaskNotFoundError, WaitTimeoutError
-from qf_tasks.models import Task, TaskPage
-from qf_tasks.run_status import ACTIVE
+from qf_tasks.models import ACTIVE, Task, TaskPage
 
 _logger = logging.getLogger("qf_tasks")
 

@@ -15,9 +15,8 @@ from qf_tasks._arguments import Seconds, TaskLike
 from qf_tasks._journal import Journal
 from qf_tasks._side_by_side import OnProgress, Run
 from qf_tasks.errors import InvalidArgumentError
-from qf_tasks.models import DeleteResult, StopResult, Task
+from qf_tasks.models import ACTIVE, DeleteResult, RunStatus, StopResult, Task
 from qf_tasks.reports import BulkOutcome, BulkReport, ErrorSummary, Outcome, PurgePlan
-from qf_tasks.run_status import ACTIVE, RunStatus
 
 JournalPath = str | os.PathLike[str]
 
@@ -146,7 +145,9 @@ def _change(before: Task, now: Task, *, stop_first: bool) -> str | None:
 
 def _stopped(verbs: Verbs, task_id: str) -> BulkOutcome:
     result = verbs.stop(task_id)
-    if result.run_status in (RunStatus.STOPPING, RunStatus.STOPPED):
+    if result.run_status == RunStatus.STOPPING:
+        return BulkOutcome(task_id, "stopping", request_id=result.request_id)
+    if result.run_status == RunStatus.STOPPED:
         return BulkOutcome(task_id, "stopped", request_id=result.request_id)
     return _skipped(task_id, f"It had ended as {result.run_status}", result.request_id)
 

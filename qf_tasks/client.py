@@ -13,10 +13,11 @@ from typing import Any, ClassVar, NoReturn, Self
 
 from pydantic import SecretStr
 
-from qf_tasks import _answers, _arguments, _creating, _ending, _listing, _requesting, _waiting
+from qf_tasks import _arguments, _creating, _ending, _listing, _requesting, _waiting
 from qf_tasks._arguments import Age, RunStatusLike, Seconds, TaskLike
 from qf_tasks._clock import Clock
 from qf_tasks._many import ManyTasks
+from qf_tasks._protocol import decoding
 from qf_tasks._retry import Retrier
 from qf_tasks._transport import Transport
 from qf_tasks.errors import InvalidArgumentError
@@ -135,7 +136,7 @@ class TaskClient(ManyTasks):
             QfTasksError: see the tree in `qf_tasks.errors`.
         """
         task_id = _arguments.task_id(task)
-        return _answers.task(self.call("DescribeBatchInferenceTask", {"taskId": task_id}), task_id)
+        return decoding.task(self.call("DescribeBatchInferenceTask", {"taskId": task_id}), task_id)
 
     def list(
         self,
@@ -286,7 +287,7 @@ class TaskClient(ManyTasks):
         Raises:
             QfTasksError: see the tree in `qf_tasks.errors`.
         """
-        return _answers.supported_models(self.call("DescribeBatchInferenceModel", {}))
+        return decoding.supported_models(self.call("DescribeBatchInferenceModel", {}))
 
     def wait(
         self,

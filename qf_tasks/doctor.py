@@ -16,7 +16,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Literal, NamedTuple, Unpack
 from urllib.parse import unquote, urlsplit
 
-from qf_tasks import _answers
+from qf_tasks._protocol.responses import service_time
 from qf_tasks.client import TaskClient
 from qf_tasks.errors import ConfigurationError, QfTasksError, ServiceUnreachableError
 from qf_tasks.models import Model
@@ -106,7 +106,7 @@ def _look(settings: Settings) -> _Seen:
         return _Seen(_stages(settings, way, _stage_of(error, stage), error))
     finally:
         connection.close()
-    return _Seen(_stages(settings, way), _answers.date_of({"date": headers.get("Date", "")}))
+    return _Seen(_stages(settings, way), service_time({"date": headers.get("Date", "")}))
 
 
 def _connection(settings: Settings) -> HTTPConnection:

@@ -1,26 +1,26 @@
-"""Every way in which a call can fail, as a tree; `_codes.py` has the table that feeds it.
+"""Every error that a call can raise, as a tree; `_protocol/error_codes.py` maps the service's codes to it.
 
     QfTasksError
     ├── ConfigurationError          settings: missing, half a pair, unknown key, unreadable file
-    ├── InvalidArgumentError        (also ValueError) refused before any request
-    ├── ServiceUnreachableError     no answer: refused, DNS, TLS, proxy, reset
+    ├── InvalidArgumentError        (also ValueError) rejected before any request
+    ├── ServiceUnreachableError     no response: refused, DNS, TLS, proxy, reset
     │   └── RequestTimeoutError     (also TimeoutError)
-    ├── BadResponseError            an answer that cannot be read
-    ├── ApiError                    the service said no
+    ├── BadResponseError            a response that cannot be read
+    ├── ApiError                    the service rejected the request
     │   ├── AuthenticationError     keys, signature, clock
-    │   ├── PermissionDeniedError   known, but not allowed
-    │   ├── InvalidRequestError     the service does not take these parameters
+    │   ├── PermissionDeniedError   the keys are valid, but not allowed to do this
+    │   ├── InvalidRequestError     the service does not accept these parameters
     │   ├── TaskNotFoundError
     │   ├── TaskStateError          the state of the task forbids it
-    │   ├── QuotaExceededError
+    │   ├── QuotaExceededError      the account has too many active tasks
     │   ├── RateLimitError
     │   └── ServerError
-    ├── OutcomeUnknownError         a create that may or may not have happened
+    ├── OutcomeUnknownError         a create that may or may not have succeeded
     ├── TaskError                   the task ended otherwise than asked
     │   ├── TaskFailedError
-    │   └── WaitTimeoutError        (also TimeoutError) the task goes on
-    └── BulkError                   some of many tasks failed
-    BulkInterrupted(KeyboardInterrupt)
+    │   └── WaitTimeoutError        (also TimeoutError) the task keeps running
+    └── BulkError                   (in `reports.py`) some of many tasks failed
+    BulkInterrupted(KeyboardInterrupt)  (in `reports.py`)
 
 This file knows nothing of HTTP or of the SDK.
 """
@@ -28,16 +28,13 @@ This file knows nothing of HTTP or of the SDK.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
+from typing import ClassVar, TypedDict, Unpack
 
 from qf_tasks.models import Task
 
-if TYPE_CHECKING:  # a type only: the report is made two floors above
-    from qf_tasks.reports import BulkReport
 
-
-class Facts(TypedDict, total=False):
-    """What an error can carry beside its message; every one may be left out."""
+class ErrorDetails(TypedDict, total=False):
+    """What an error can carry beside its message; each is optional."""
 
     code: str | None
     status: int | None
@@ -59,42 +56,42 @@ def _restore(cls: type[QfTasksError], message: str, state: dict[str, object]) ->
 
 
 class QfTasksError(Exception):
-    """The root of all errors of this library; what a program needs to decide is on it as attributes.
+    """The root of all errors of this library; its attributes are what a program needs to decide.
 
     Attributes:
         message: what happened, in one line.
-        code: the service's word for it, or ours for a connection that failed (`"ReadTimeout"`).
-        status: the HTTP status, where there was an answer.
-        request_id: the service's id of the request, to be quoted to its support.
-        action, task_id: what was asked, and of which task.
-        retryable: the same call may be made again later, without harm and with a chance.
-        may_have_been_applied: the service may have done what was asked, although this was raised.
-        retry_after: seconds, where the service said when to come back.
-        attempts: how many requests this call sent.
-        hint: what to do next, for a person.
+        code: the error code of the service, or ours for a connection that failed (`"ReadTimeout"`).
+        status: the HTTP status, if there was a response.
+        request_id: the service's id of the request; quote it to its support.
+        action, task_id: the action that was requested, and of which task.
+        retryable: calling the same method again later is safe and may help.
+        may_have_been_applied: the service may have done what was asked although this was raised.
+        retry_after: seconds to wait, if the service named a time.
+        attempts: how many times the request was sent.
+        hint: what a person can do next.
     """
 
     _transient: ClassVar[bool] = False
     _hint: ClassVar[str | None] = None
 
-    def __init__(self, message: str, **facts: Unpack[Facts]) -> None:
+    def __init__(self, message: str, **details: Unpack[ErrorDetails]) -> None:
         super().__init__(message)
         self.message: str = message
-        self.code: str | None = facts.get("code")
-        self.status: int | None = facts.get("status")
-        self.request_id: str | None = facts.get("request_id")
-        self.action: str | None = facts.get("action")
-        self.task_id: str | None = facts.get("task_id")
-        self.retryable: bool = facts.get("retryable", self._transient)
-        self.may_have_been_applied: bool = facts.get("may_have_been_applied", False)
-        self.retry_after: float | None = facts.get("retry_after")
-        self.attempts: int | None = facts.get("attempts")
+        self.code: str | None = details.get("code")
+        self.status: int | None = details.get("status")
+        self.request_id: str | None = details.get("request_id")
+        self.action: str | None = details.get("action")
+        self.task_id: str | None = details.get("task_id")
+        self.retryable: bool = details.get("retryable", self._transient)
+        self.may_have_been_applied: bool = details.get("may_have_been_applied", False)
+        self.retry_after: float | None = details.get("retry_after")
+        self.attempts: int | None = details.get("attempts")
         self.hint: str | None = None
-        if hint := facts.get("hint") or self._hint:
-            self.advise(hint)
+        if hint := details.get("hint") or self._hint:
+            self.set_hint(hint)
 
-    def advise(self, hint: str) -> None:
-        """Say what to do next; a plain traceback shows it too."""
+    def set_hint(self, hint: str) -> None:
+        """Set the hint; a plain traceback shows it as a note."""
         self.hint = hint
         self.__notes__: list[str] = [hint]
 
@@ -105,43 +102,43 @@ class QfTasksError(Exception):
         return f"{self.message} [{marks}]" if marks else self.message
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keep class and fields through pickle and copy, whatever the subclass's arguments are."""
+        """Keep class and attributes through pickle and copy, whatever arguments a subclass takes."""
         return _restore, (type(self), self.message, self.__dict__.copy())
 
 
 class ConfigurationError(QfTasksError):
-    """The settings do not allow a call: keys missing, half a pair, an unknown key, a file unread."""
+    """The settings do not allow a call: keys missing, half a pair, an unknown key, an unreadable file."""
 
 
 class InvalidArgumentError(QfTasksError, ValueError):
-    """An argument was refused before any request was made."""
+    """An argument was rejected before any request was sent."""
 
 
 class ServiceUnreachableError(QfTasksError):
-    """There was no answer: refused connection, unknown host, TLS, proxy, reset; `code` says which."""
+    """There was no response: refused connection, unknown host, TLS, proxy, reset; `code` names which."""
 
     _transient = True
-    _hint = "Check network, proxy and base_url; `qf-tasks doctor` looks at each of them."
+    _hint = "Check network, proxy and base_url; `qf-tasks doctor` checks each of them."
 
 
 class RequestTimeoutError(ServiceUnreachableError, TimeoutError):
-    """There was no answer within `request_timeout`."""
+    """There was no complete response within `request_timeout`."""
 
     _hint = "Try again later, or raise request_timeout."
 
 
 class BadResponseError(QfTasksError):
-    """There was an answer, but it cannot be read as one of the service."""
+    """There was a response, but it is not one of the service."""
 
-    _hint = "Something between here and the service may have answered in its place (proxy, gateway)."
+    _hint = "A proxy or gateway on the route may have responded in place of the service."
 
 
 class ApiError(QfTasksError):
-    """The service said no; the subclasses say why."""
+    """The service rejected the request; the subclasses say why."""
 
 
 class AuthenticationError(ApiError):
-    """The keys, the signature or its date were refused."""
+    """The keys, the signature or its date were rejected."""
 
     _hint = (
         "Check access key and secret key: they are the IAM pair (安全认证 Access Key / Secret Key), "
@@ -150,7 +147,7 @@ class AuthenticationError(ApiError):
 
 
 class PermissionDeniedError(ApiError):
-    """The keys are known, but may not do this."""
+    """The keys are valid, but not allowed to do this."""
 
     _hint = (
         "Grant the user QianfanFullControlAccessPolicy or QianfanServiceOperateAccessPolicy "
@@ -159,7 +156,7 @@ class PermissionDeniedError(ApiError):
 
 
 class InvalidRequestError(ApiError):
-    """The service does not take these parameters."""
+    """The service does not accept these parameters."""
 
     _hint = "Correct the parameter that the message names; sending it again unchanged cannot help."
 
@@ -173,46 +170,48 @@ class TaskNotFoundError(ApiError):
 class TaskStateError(ApiError):
     """The state of the task forbids what was asked."""
 
-    _hint = "Look at the task's run_status first. 任务当前状态不允许此操作。"
+    _hint = "Check the run_status of the task first. 任务当前状态不允许此操作。"
 
 
 class QuotaExceededError(ApiError):
-    """The account's places for active tasks are taken: 20 queuing, running or stopping (amh4suzbi)."""
+    """The account has too many active tasks; 20 are documented, see `.github/docs/service.md#quota`."""
 
     _transient = True
     _hint = (
-        "Wait until a task has ended, or stop one; at most 20 may be active in an account. "
+        "Wait until a task has ended, or stop one; quota_timeout lets create wait for a free slot. "
         "运行中的任务数已达配额上限，请等待或停止任务。"
     )
 
 
 class RateLimitError(ApiError):
-    """Too many requests; `retry_after` has the service's figure in seconds, where it gave one."""
+    """Too many requests; `retry_after` has the seconds to wait, if the service named them."""
 
     _transient = True
     _hint = "Send fewer requests at once, or wait for retry_after seconds."
 
 
 class ServerError(ApiError):
-    """The service failed inside (5xx)."""
+    """The service failed internally (5xx)."""
 
     _transient = True
-    _hint = "Try again later; quote the request id if it goes on."
+    _hint = "Try again later; if it keeps failing, quote the request id to support."
 
 
 class OutcomeUnknownError(QfTasksError):
-    """A create may or may not have happened; `candidates` are the tasks that could be it."""
+    """A create may or may not have succeeded; `candidates` are the tasks that could be its result."""
 
-    _hint = "Do not repeat it blindly: look with list(name=...) first. 请先查询任务列表，勿直接重试。"
+    _hint = "Check with list(name=...) before creating it again. 请先查询任务列表，勿直接重试。"
 
-    def __init__(self, message: str, *, candidates: Sequence[Task] = (), **facts: Unpack[Facts]) -> None:
-        facts.setdefault("may_have_been_applied", True)
-        super().__init__(message, **facts)
+    def __init__(
+        self, message: str, *, candidates: Sequence[Task] = (), **details: Unpack[ErrorDetails]
+    ) -> None:
+        details.setdefault("may_have_been_applied", True)
+        super().__init__(message, **details)
         self.candidates: tuple[Task, ...] = tuple(candidates)
 
 
 class TaskError(QfTasksError):
-    """A task ended otherwise than asked: `task` is its last known state, None where many are meant."""
+    """A task ended otherwise than asked: `task` is its last snapshot, None if there are several."""
 
     def __init__(
         self,
@@ -220,18 +219,18 @@ class TaskError(QfTasksError):
         *,
         task: Task | None = None,
         tasks: Mapping[str, Task] | None = None,
-        **facts: Unpack[Facts],
+        **details: Unpack[ErrorDetails],
     ) -> None:
-        super().__init__(message, **facts)
+        super().__init__(message, **details)
         self.task: Task | None = task
         self.tasks: dict[str, Task] = dict(tasks or {})
 
 
 class TaskFailedError(TaskError):
-    """The task ended as Failed, Expired or Stopped; `failed` has all of them where many were awaited."""
+    """The task ended as Failed, Expired or Stopped; `failed` has all of them if several were awaited."""
 
     _hint = (
-        "Look at error_reason and error_code of the task, mend that, and create it again. "
+        "Read error_reason and error_code of the task, fix the cause, and create it again. "
         "任务未成功，请查看任务状态与失败原因。"
     )
 
@@ -242,14 +241,16 @@ class TaskFailedError(TaskError):
         failed: Mapping[str, Task] | None = None,
         task: Task | None = None,
         tasks: Mapping[str, Task] | None = None,
-        **facts: Unpack[Facts],
+        **details: Unpack[ErrorDetails],
     ) -> None:
-        super().__init__(message, task=task, tasks=tasks, **facts)
+        super().__init__(message, task=task, tasks=tasks, **details)
         self.failed: dict[str, Task] = dict(failed or {})
 
 
 class WaitTimeoutError(TaskError, TimeoutError):
-    """The limit of a wait passed; the tasks go on. `done` and `pending` part them where many are awaited."""
+    """The timeout of a wait passed; the tasks keep running. `.done` and `.pending` list the two groups."""
+
+    _transient = True
 
     def __init__(
         self,
@@ -259,28 +260,8 @@ class WaitTimeoutError(TaskError, TimeoutError):
         pending: Sequence[str] = (),
         task: Task | None = None,
         tasks: Mapping[str, Task] | None = None,
-        **facts: Unpack[Facts],
+        **details: Unpack[ErrorDetails],
     ) -> None:
-        super().__init__(message, task=task, tasks=tasks, **facts)
+        super().__init__(message, task=task, tasks=tasks, **details)
         self.done: dict[str, Task] = dict(done or {})
         self.pending: tuple[str, ...] = tuple(pending)
-
-
-class BulkError(QfTasksError):
-    """Some of many tasks were not done; `report` says which and why."""
-
-    def __init__(self, message: str, *, report: BulkReport, **facts: Unpack[Facts]) -> None:
-        super().__init__(message, **facts)
-        self.report: BulkReport = report
-
-
-class BulkInterrupted(KeyboardInterrupt):
-    """Ctrl-C in a bulk run: what was in flight is finished, and `report` says what was done."""
-
-    def __init__(self, message: str, report: BulkReport) -> None:
-        super().__init__(message, report)
-        self.report: BulkReport = report
-
-    def __str__(self) -> str:
-        """Return the message alone."""
-        return str(self.args[0])

@@ -1,20 +1,19 @@
-"""What the service has told, as values: tasks, pages, results, replies.
+"""What the service returned, as values: tasks, their states, pages, results and responses.
 
-Frozen dataclasses that write their fields as JSON and read them back. They know neither HTTP nor errors,
-nor the service's own names: `_answers.py` makes them from what was sent.
+Frozen dataclasses that write their fields as JSON and read them back. They know neither HTTP nor errors
+nor the names that the service uses: `_protocol/decoding.py` makes them from what was sent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Self
-
-from qf_tasks.run_status import RunStatus
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
+    from pydantic_core import CoreSchema
 
 DataFormat = Literal["default", "src_tgt", "role"]
 
@@ -31,7 +30,7 @@ def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
 
 
 class Model:
-    """What all values of this library have: they read their own JSON back."""
+    """What all values of this library share: they read their own JSON back."""
 
     __slots__ = ()
 
@@ -40,7 +39,7 @@ class Model:
         """Return the value that `model_dump` wrote.
 
         Raises:
-            pydantic.ValidationError: it is not of this shape.
+            pydantic.ValidationError: `value` does not have this shape.
         """
         model: Self = _adapter(cls).validate_python(value)
         return model
@@ -50,13 +49,13 @@ class Model:
         """Return the value that `model_dump_json` wrote.
 
         Raises:
-            pydantic.ValidationError: it is not of this shape.
+            pydantic.ValidationError: `text` does not have this shape.
         """
         model: Self = _adapter(cls).validate_json(text)
         return model
 
     def model_dump(self, *, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
-        """Return the fields as a dict; with `mode="json"` of JSON values only."""
+        """Return the fields as a dict; with `mode="json"`, of JSON values only."""
         fields: dict[str, Any] = _adapter(type(self)).dump_python(self, mode=mode)
         return fields
 
@@ -65,19 +64,123 @@ class Model:
         return _adapter(type(self)).dump_json(self, indent=indent).decode()
 
 
+class _StateRules(NamedTuple):
+    is_final: bool = False
+    is_success: bool = False
+    can_stop: bool = False
+    can_delete: bool = False
+
+
+class RunStatus(str):
+    """The state of a task as the service names it: a `str` that knows what the state allows.
+
+    Seven states are documented, see `.github/docs/service.md#states`. A state that is not among them is
+    kept as it is; it is not final and allows nothing. That Expired and Failed tasks can be deleted like Done
+    and Stopped ones is inferred, and so is that a queuing task can be stopped.
+    """
+
+    __slots__ = ()
+
+    QUEUING: ClassVar[RunStatus]
+    RUNNING: ClassVar[RunStatus]
+    DONE: ClassVar[RunStatus]
+    STOPPING: ClassVar[RunStatus]
+    STOPPED: ClassVar[RunStatus]
+    FAILED: ClassVar[RunStatus]
+    EXPIRED: ClassVar[RunStatus]
+    KNOWN: ClassVar[tuple[RunStatus, ...]]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the task has ended, well or not."""
+        return self._rules.is_final
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the task ran to its end. Single records may have failed all the same."""
+        return self._rules.is_success
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether the service is expected to stop a task in this state."""
+        return self._rules.can_stop
+
+    @property
+    def can_delete(self) -> bool:
+        """Whether the service is expected to delete a task in this state."""
+        return self._rules.can_delete
+
+    @property
+    def _rules(self) -> _StateRules:
+        return _RULES.get(self, _UNKNOWN)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let pydantic read the plain string."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+
+
+_UNKNOWN = _StateRules()
+_RULES: dict[str, _StateRules] = {
+    "Queuing": _StateRules(can_stop=True),
+    "Running": _StateRules(can_stop=True),
+    "Done": _StateRules(is_final=True, is_success=True, can_delete=True),
+    "Stopping": _StateRules(),
+    "Stopped": _StateRules(is_final=True, can_delete=True),
+    "Failed": _StateRules(is_final=True, can_delete=True),
+    "Expired": _StateRules(is_final=True, can_delete=True),
+}
+RunStatus.KNOWN = tuple(RunStatus(name) for name in _RULES)
+for _status in RunStatus.KNOWN:
+    setattr(RunStatus, _status.upper(), _status)
+
+# The states that count against the quota of an account: .github/docs/service.md#quota
+ACTIVE: tuple[RunStatus, ...] = (RunStatus.QUEUING, RunStatus.RUNNING, RunStatus.STOPPING)
+
+
 @dataclass(frozen=True, slots=True, repr=False)
-class Task(Model):
-    """A batch inference task as the service described it (mluhsekbp, Gmo1g4hxg).
+class Account(Model):
+    """Whose tasks a client handles, safe to log.
+
+    Two are equal if the masked key and the host are: the last four characters of two real access keys agree
+    once in millions.
 
     Attributes:
+        access_key: its first and last four characters, as in `ALTA…9f3c`.
+        host: where the requests go, with the port if one was set.
+        source: where the keys came from; not part of equality.
+    """
+
+    access_key: str
+    host: str
+    source: str = field(compare=False)
+
+    def __repr__(self) -> str:
+        """Return one short line."""
+        return f"<Account {self}>"
+
+    def __str__(self) -> str:
+        """Return one short line."""
+        return f"{self.access_key} at {self.host} ({self.source})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Task(Model):
+    """A batch inference task as the service described it, see `.github/docs/service.md#task`.
+
+    Attributes:
+        description: without the idempotency key that `create` writes at its end.
+        idempotency_key: the key it was created with, or None.
         progress: how many records have been processed; a count, not a share.
         output_dir: the name of the task's own directory below `output_bos_uri`.
-        output_uri: the two joined; None while the service has not named the directory.
-        input_token_usage, output_token_usage: of the records processed well; documented for Done only.
+        output_uri: the two joined; None until the service has named the directory.
+        input_token_usage, output_token_usage: of the records that succeeded; documented for Done only.
         error_code, error_reason: documented for Failed only.
         finish_time: when it ended (inferred from the name).
-        raw: the service's object as sent, with its own names.
-        request_id: of the request that told this; not part of equality.
+        raw: the unmodified object of the response, with the service's own names.
+        request_id: of the request it came from; not part of equality.
     """
 
     task_id: str
@@ -100,6 +203,7 @@ class Task(Model):
     create_time: datetime | None = None
     finish_time: datetime | None = None
     data_format: DataFormat | None = None
+    idempotency_key: str | None = None
     raw: dict[str, Any] = field(default_factory=dict)
     request_id: str | None = field(default=None, compare=False)
 
@@ -113,8 +217,22 @@ class Task(Model):
         """Whether the task ran to its end. Single records may have failed all the same."""
         return self.run_status.is_success
 
+    @property
+    def duration(self) -> timedelta | None:
+        """The time from its creation to its end, waiting included; None until both are known."""
+        if self.create_time is None or self.finish_time is None:
+            return None
+        return self.finish_time - self.create_time
+
+    @property
+    def total_token_usage(self) -> int | None:
+        """Input and output tokens together; None where either is not reported."""
+        if self.input_token_usage is None or self.output_token_usage is None:
+            return None
+        return self.input_token_usage + self.output_token_usage
+
     def __hash__(self) -> int:
-        """Let tasks stand in sets; the dicts that they hold cannot be hashed."""
+        """Allow tasks in sets; the dicts that they hold cannot be hashed."""
         return hash((self.task_id, self.run_status))
 
     def __repr__(self) -> str:
@@ -126,7 +244,7 @@ class Task(Model):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TaskPage(Model):
-    """One page of a listing, as one request brought it."""
+    """One page of a listing, from one request."""
 
     tasks: tuple[Task, ...]
     next_marker: str | None
@@ -150,7 +268,7 @@ class TaskPage(Model):
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion(Model):
-    """A version of a model; `create` takes its `amv-…` id as `model_id`."""
+    """A version of a model; `create` accepts its `amv-…` id as `model_id`."""
 
     model_version_id: str
     model_version_name: str | None = None
@@ -158,7 +276,7 @@ class ModelVersion(Model):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ModelFamily(Model):
-    """A model with its versions (5mo1fxxjr)."""
+    """A model with its versions, see `.github/docs/service.md#models`."""
 
     model_id: str
     model_name: str | None = None
@@ -173,7 +291,7 @@ class ModelFamily(Model):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SupportedModels(Model):
-    """The models that batch inference takes: `common` preset ones, `custom` the account's own."""
+    """The models that batch inference supports: `common` are preset ones, `custom` the account's own."""
 
     common: tuple[ModelFamily, ...]
     custom: tuple[ModelFamily, ...]
@@ -188,13 +306,13 @@ class SupportedModels(Model):
 
 @dataclass(frozen=True, slots=True)
 class DeleteResult(Model):
-    """What became of a delete.
+    """The outcome of a delete.
 
     Attributes:
-        outcome: `"deleted"`; `"already_gone"` where the task was not there any more, and either
-            that was allowed or an earlier attempt of this same call may have deleted it.
+        outcome: `"deleted"`; or `"already_gone"` if the task did not exist any more, and either `missing_ok`
+            was given or an earlier attempt of the same call may have deleted it.
         stopped: whether the task was stopped first.
-        attempts: requests that the delete itself took.
+        attempts: how many requests the delete itself took.
     """
 
     task_id: str
@@ -206,11 +324,11 @@ class DeleteResult(Model):
 
 @dataclass(frozen=True, slots=True)
 class StopResult(Model):
-    """What became of a stop.
+    """The outcome of a stop.
 
     Attributes:
-        run_status: Stopping where the service confirmed it, which is not looked at again; or the state in
-            which the task was found to have ended.
+        run_status: Stopping if the service accepted the stop; otherwise the state in which the task had
+            already ended. It is not checked again.
     """
 
     task_id: str
@@ -220,7 +338,11 @@ class StopResult(Model):
 
 @dataclass(frozen=True, slots=True)
 class CreatedTask(Model):
-    """The id of a task that was created; `reused` where an earlier create was found to be it."""
+    """The id of a task that `create` made, or found to exist already.
+
+    Attributes:
+        reused: True if an earlier create had already made the task and no other was created.
+    """
 
     task_id: str
     request_id: str | None
@@ -230,11 +352,12 @@ class CreatedTask(Model):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Response(Model):
-    """An answer of the service to any action: its JSON object whole, and what came with it.
+    """The service's response to any action: the whole JSON object with its status and headers.
 
     Attributes:
-        attempts: requests that it took.
-        elapsed: seconds from the first of them to this answer.
+        headers: names in lower case.
+        attempts: how many requests were sent.
+        elapsed: seconds from the first request to this response.
     """
 
     body: dict[str, Any]
@@ -246,7 +369,7 @@ class Response(Model):
 
     @property
     def result(self) -> Any:
-        """What stands under `result`, the service's answer proper."""
+        """The `result` member of the body."""
         return self.body.get("result")
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What is planned for many tasks, and what became of them: values that are printed, and kept as JSON.
+"""Plans and reports of bulk operations: values to print or keep as JSON, and the errors that carry them.
 
 They hold no secret and no traceback, and know nothing of clients.
 """
@@ -9,18 +9,24 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, Unpack, get_args
 
-from qf_tasks.errors import BulkError, QfTasksError
-from qf_tasks.models import Model, Task
-from qf_tasks.run_status import RunStatus
-from qf_tasks.settings import Account
+from qf_tasks.errors import ErrorDetails, QfTasksError
+from qf_tasks.models import Account, Model, RunStatus, Task
 
 Outcome = Literal[
-    "deleted", "already_gone", "stopped", "not_found", "skipped", "failed", "unknown", "not_tried"
+    "deleted",
+    "already_gone",
+    "stopping",
+    "stopped",
+    "not_found",
+    "skipped",
+    "failed",
+    "unknown",
+    "not_tried",
 ]
 
-_FINE = ("deleted", "already_gone", "stopped", "skipped")
+_OK_OUTCOMES = ("deleted", "already_gone", "stopping", "stopped", "skipped")
 _REMAINING = ("failed", "unknown", "not_tried")
 
 
@@ -50,15 +56,15 @@ class ErrorSummary(Model):
 
 @dataclass(frozen=True, slots=True)
 class BulkOutcome(Model):
-    """What became of one of many tasks.
+    """The outcome of one of many tasks.
 
     Attributes:
-        outcome: `"deleted"`; `"already_gone"` (not there any more, which was allowed, or is the work of an
-            attempt before); `"stopped"` (told to stop, or stopped already); `"not_found"`; `"skipped"` (left
-            alone, and `error` says why); `"failed"` (surely not done); `"unknown"` (it may have been done);
-            `"not_tried"`.
-        error: why, where there is a reason.
-        request_id: of the request that decided it.
+        outcome: `"deleted"`; `"already_gone"` (missing, and either `missing_ok` was given or an earlier
+            attempt deleted it); `"stopping"` (the stop was accepted); `"stopped"` (it had been stopped already);
+            `"not_found"`; `"skipped"` (not touched, `error` says why); `"failed"` (definitely not done);
+            `"unknown"` (it may have been done); `"not_tried"`.
+        error: the reason, if there is one.
+        request_id: of the request that decided the outcome.
     """
 
     task_id: str
@@ -69,48 +75,48 @@ class BulkOutcome(Model):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class BulkReport(Model):
-    """What became of many tasks, in the order in which they were given."""
+    """The outcomes of many tasks, in the order in which they were given."""
 
     outcomes: tuple[BulkOutcome, ...]
     account: Account
 
     @property
     def counts(self) -> dict[Outcome, int]:
-        """How many tasks had each outcome; every outcome is there, if with 0."""
+        """How many tasks had each outcome; every outcome is a key, even with 0."""
         found = Counter(outcome.outcome for outcome in self.outcomes)
-        return {word: found[word] for word in get_args(Outcome)}
+        return {outcome: found[outcome] for outcome in get_args(Outcome)}
 
     @property
     def ok(self) -> bool:
-        """Whether every task was done or skipped: nothing failed, is unknown, was not found or not tried."""
+        """Whether every task was done or skipped: none failed, is unknown, was not found or not tried."""
         return not self._failures
 
     @property
     def remaining(self) -> tuple[str, ...]:
-        """The ids to pass on to the same method again: those failed, unknown and not tried.
+        """The ids to pass to the same method again: those that failed, are unknown or were not tried.
 
-        One that is unknown may be gone by then: `missing_ok=True` takes that for done.
+        A task whose outcome is unknown may be gone by then: `missing_ok=True` treats it as deleted.
         """
         return tuple(outcome.task_id for outcome in self.outcomes if outcome.outcome in _REMAINING)
 
     def raise_for_failures(self) -> None:
-        """Do nothing where `ok` is true.
+        """Do nothing if `ok` is true.
 
         Raises:
-            BulkError: it is not; `.report` is this report.
+            BulkError: `ok` is false; `.report` is this report.
         """
         if failures := self._failures:
             first = next((failure for failure in failures if failure.error), failures[0])
             cause = f"; {first.task_id}: {first.error}" if first.error else ""
             raise BulkError(
-                f"{len(failures)} of {len(self)} tasks were not done ({_told(self.counts)}){cause}",
+                f"{len(failures)} of {len(self)} tasks were not done ({_summary(self.counts)}){cause}",
                 report=self,
                 hint=first.error.hint if first.error else None,
             )
 
     @property
     def _failures(self) -> list[BulkOutcome]:
-        return [outcome for outcome in self.outcomes if outcome.outcome not in _FINE]
+        return [outcome for outcome in self.outcomes if outcome.outcome not in _OK_OUTCOMES]
 
     def __len__(self) -> int:
         """Return the number of tasks."""
@@ -122,19 +128,19 @@ class BulkReport(Model):
 
     def __repr__(self) -> str:
         """Return one short line."""
-        return f"<BulkReport {_told(self.counts)}>"
+        return f"<BulkReport {_summary(self.counts)}>"
 
     __str__ = __repr__
 
 
 @dataclass(frozen=True, slots=True)
 class PurgeCriteria(Model):
-    """Which tasks a purge takes; what is None or empty is no criterion.
+    """Which tasks a purge selects; what is None or empty does not restrict.
 
     Attributes:
-        older_than: the later of the task's create and finish time is before it.
-        keep_newest: how many of those that fit by state, name and creator stay, whatever their age.
-        stop_first: tasks that have not ended are taken too, and stopped before.
+        older_than: the later of the task's create and finish time is before this moment.
+        keep_newest: how many of those that match by state, name and creator are kept, whatever their age.
+        stop_first: select tasks that have not ended too, and stop them first.
     """
 
     run_status: tuple[RunStatus, ...] = ()
@@ -147,12 +153,12 @@ class PurgeCriteria(Model):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PurgePlan(Model):
-    """Tasks that are to be deleted, and whose they are; making one deletes nothing.
+    """Tasks to delete, and whose they are; making a plan deletes nothing.
 
     Attributes:
-        account, base_url: with any other, `purge` refuses the plan.
+        account, base_url: `purge` accepts the plan only with these.
         tasks: as they were when the plan was made.
-        skipped: how many tasks were seen and not taken, by reason.
+        skipped: how many tasks were seen and not selected, by reason.
     """
 
     account: Account
@@ -172,11 +178,31 @@ class PurgePlan(Model):
 
     def __repr__(self) -> str:
         """Return one short line."""
-        skipped = f", skipped {_told(self.skipped)}" if self.skipped else ""
+        skipped = f", skipped {_summary(self.skipped)}" if self.skipped else ""
         return f"<PurgePlan {len(self)} tasks of {self.account}{skipped}>"
 
     __str__ = __repr__
 
 
-def _told(counts: Mapping[Any, int]) -> str:
-    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing"
+def _summary(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing"
+
+
+class BulkError(QfTasksError):
+    """Some of many tasks were not done; `report` says which and why."""
+
+    def __init__(self, message: str, *, report: BulkReport, **details: Unpack[ErrorDetails]) -> None:
+        super().__init__(message, **details)
+        self.report: BulkReport = report
+
+
+class BulkInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a bulk operation: requests in flight have finished, and `report` has every outcome."""
+
+    def __init__(self, message: str, report: BulkReport) -> None:
+        super().__init__(message, report)
+        self.report: BulkReport = report
+
+    def __str__(self) -> str:
+        """Return the message alone."""
+        return str(self.args[0])

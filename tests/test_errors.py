@@ -26,12 +26,12 @@ from qf_tasks import (
     TaskFailedError,
     WaitTimeoutError,
 )
-from qf_tasks._codes import api_error
+from qf_tasks._protocol.error_codes import api_error
 from qf_tasks._failures import RULES, rule_for, translated
-from qf_tasks.errors import Facts
+from qf_tasks.errors import ErrorDetails
 
 _TASK = Task("infer-1", RunStatus.FAILED, name="nightly", raw={"taskId": "infer-1"}, request_id="r-0")
-_FACTS: Facts = {
+_FACTS: ErrorDetails = {
     "code": "SomeCode",
     "status": 418,
     "request_id": "r-1",
@@ -162,6 +162,7 @@ def test_transient_errors_are_retryable_and_no_others() -> None:
         "QuotaExceededError",
         "RateLimitError",
         "ServerError",
+        "WaitTimeoutError",
     }
 
 
@@ -216,7 +217,7 @@ def test_exception_without_a_rule_becomes_bad_response() -> None:
 
 
 def test_facts_are_all_attributes_of_an_error() -> None:
-    assert set(get_type_hints(Facts)) <= set(vars(QfTasksError("x")))
+    assert set(get_type_hints(ErrorDetails)) <= set(vars(QfTasksError("x")))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from baidubce.auth.bce_v1_signer import sign
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qf_tasks._signing import authorization
+from qf_tasks._protocol.signing import authorization
 
 DATE, MOMENT = "2025-01-01T00:00:00Z", 1735689600
 VECTORS = {

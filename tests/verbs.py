@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from qf_tasks import BulkReport, PurgePlan, Task, TaskClient
+from qf_tasks.models import RunStatus
 from qf_tasks.reports import PurgeCriteria
-from qf_tasks.run_status import RunStatus
 
 Verb = Callable[..., str]  # a client, and the ids that it is about
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from qf_tasks.cli import completion
-from qf_tasks.cli.durations import parse_duration
+from qf_tasks.durations import parse_duration
 
 MAX_TASKS = 1000
 

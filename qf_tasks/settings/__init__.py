@@ -5,9 +5,10 @@ them, `files.py` finds and parses the files, `rules.py` checks single values, an
 was found.
 """
 
+from qf_tasks.models import Account
 from qf_tasks.settings.inspection import SourceReport, inspect_sources
 from qf_tasks.settings.precedence import Keywords
 from qf_tasks.settings.rules import is_loopback
-from qf_tasks.settings.settings import Account, Settings
+from qf_tasks.settings.settings import Settings
 
 __all__ = ["Account", "Keywords", "Settings", "SourceReport", "inspect_sources", "is_loopback"]

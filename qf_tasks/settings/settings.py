@@ -9,7 +9,6 @@ settings are made. How a request is sent is not known here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from threading import TIMEOUT_MAX
@@ -28,7 +27,7 @@ from pydantic import (
 )
 
 from qf_tasks.errors import ConfigurationError, InvalidArgumentError, QfTasksError
-from qf_tasks.models import Model
+from qf_tasks.models import Account
 from qf_tasks.settings import rules
 from qf_tasks.settings.precedence import (
     KEY_HINT,
@@ -44,32 +43,6 @@ from qf_tasks.settings.sources import DEFAULT_BASE_URL, PAIR, Value, collect, di
 
 GIVEN = "given to Settings()"
 DEFAULT = "default"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Account(Model):
-    """Whose tasks a client handles, fit for a log.
-
-    Two are equal where the masked key and the host are; the keys of two real accounts differ in the four
-    last characters but for one chance in millions.
-
-    Attributes:
-        access_key: its first and last four characters, as in `ALTA…9f3c`.
-        host: where the requests go, with the port if one was set.
-        source: where the keys came from; not part of equality.
-    """
-
-    access_key: str
-    host: str
-    source: str = field(compare=False)
-
-    def __repr__(self) -> str:
-        """Return one short line."""
-        return f"<Account {self}>"
-
-    def __str__(self) -> str:
-        """Return one short line."""
-        return f"{self.access_key} at {self.host} ({self.source})"
 
 
 class _Fields(TypedDict, total=False):

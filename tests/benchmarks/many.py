@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from qf_tasks._clock import Clock
-from qf_tasks.run_status import RunStatus
+from qf_tasks.models import RunStatus
 from tests.benchmarks.measuring import MEGA, MILLI, Case, Figure, Size, at_least, at_most, medians
 from tests.benchmarks.server import SCHEMES, Server, running
 from tests.benchmarks.subjects import DELETE, facade, raw_sdk

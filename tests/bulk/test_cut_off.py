@@ -133,7 +133,7 @@ def test_ctrl_c_in_a_purge_and_in_stops_has_the_report(client: TaskClient, sandb
         client.stop_many(
             sandbox.add_tasks(TOTAL, run_status="Running"), on_progress=raising(KeyboardInterrupt())
         )
-    assert stopped.value.report.counts["stopped"] >= 5
+    assert stopped.value.report.counts["stopping"] >= 5
 
 
 def test_second_ctrl_c_leaves_what_is_in_flight_unknown(client: TaskClient, sandbox: Sandbox) -> None:

@@ -75,7 +75,7 @@ def test_report_reads_its_own_json_back() -> None:
 
 
 def test_report_has_a_length_and_a_short_line() -> None:
-    assert (len(FULL), [*FULL]) == (8, [*FULL.outcomes])
+    assert (len(FULL), [*FULL]) == (9, [*FULL.outcomes])
     assert repr(report_of("deleted", "deleted", "failed")) == "<BulkReport 2 deleted, 1 failed>"
     assert str(report_of()) == "<BulkReport nothing>"
 

@@ -15,7 +15,7 @@ def test_stop_many_stops_what_runs_and_skips_what_has_ended(client: TaskClient, 
     report = client.stop_many([running, queuing, stopped, done, "infer-gone"])
 
     told = [outcome.outcome for outcome in report]
-    assert told == ["stopped", "stopped", "stopped", "skipped", "not_found"]
+    assert told == ["stopping", "stopping", "stopped", "skipped", "not_found"]
     assert "Done" in str(report.outcomes[3].error)
     assert {sandbox.tasks[task_id]["runStatus"] for task_id in (running, queuing)} == {"Stopping"}
     assert not report.ok

@@ -206,7 +206,10 @@ def test_stop_of_several_reports_each(run: Run, own_sandbox: Sandbox) -> None:
 
     code, out, err = run("stop", *ids)
 
-    assert (code, [line.split("\t")[:2] for line in out.splitlines()]) == (0, [[it, "stopped"] for it in ids])
+    assert (code, [line.split("\t")[:2] for line in out.splitlines()]) == (
+        0,
+        [[it, "stopping"] for it in ids],
+    )
     assert err.startswith("2 stopped; account ")
 
 

@@ -1,0 +1,1 @@
+"""The wire format of the service as pure functions: no I/O, no SDK, no HTTP library."""
