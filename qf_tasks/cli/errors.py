@@ -130,7 +130,7 @@ def _report(terminal: Terminal, error: Exception, code: int, text: str, hint: st
     if terminal.as_json:
         terminal.note_json({**as_object(error), "exit_code": code, "message": in_options(text)})
     else:
-        _print(terminal, text, hint)
+        _print(terminal, in_options(text), hint)
 
 
 def _report_interrupt(terminal: Terminal, interrupt: KeyboardInterrupt) -> None:
@@ -155,7 +155,7 @@ def report_usage(terminal: Terminal, text: str, hint: str) -> None:
 
 def _print(terminal: Terminal, text: str, hint: str | None) -> None:
     """Print one line that says what is wrong, and one that says what to do."""
-    terminal.note(f"Error: {in_options(text)}", style="red")
+    terminal.note(f"Error: {text}", style="red")
     if hint := hint_for(terminal, hint):
         terminal.note(f"Hint: {hint}")
 

@@ -21,10 +21,12 @@ class Found:
     Attributes:
         tasks: Those that could be read.
         errors: For each of the others why not, with its `task_id`.
+        not_created: The JSON of tasks that could not be created, for `create --wait`.
     """
 
     tasks: list[Task] = field(default_factory=list["Task"])
     errors: list[QfTasksError] = field(default_factory=list[QfTasksError])
+    not_created: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
 
     def read(
         self, client: TaskClient, ids: Iterable[str], on_task: Callable[[Task], None] | None = None
@@ -46,7 +48,7 @@ class Found:
         return {
             "account": str(account),
             "tasks": [task.model_dump(mode="json") for task in self.tasks],
-            "errors": [as_object(error) for error in self.errors],
+            "errors": [*self.not_created, *(as_object(error) for error in self.errors)],
         }
 
     def report_errors(self, terminal: Terminal) -> None:

@@ -106,6 +106,16 @@ class Terminal:
         except BrokenPipeError:
             discard(self.err)
 
+    def note_rows(self, rows: Iterable[Row], columns: Sequence[str]) -> None:
+        """Print rows on stderr, on a terminal as a table."""
+        filled = [tables.cells(row, columns) for row in rows]
+        if filled and self.err.is_terminal and not self.as_json:
+            width = max(self.err.width, tables.id_width(filled))
+            self.err.print(tables.table(columns, filled, width))
+        else:
+            for texts in filled:
+                self.note("  ".join(texts))
+
     def note_json(self, value: object) -> None:
         """Print an error as JSON on one line of stderr."""
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,6 +26,7 @@ from qf_tasks.errors import (
 if TYPE_CHECKING:
     from qf_tasks import TaskClient
 
+_POLL_INTERVAL = 30.0
 _COLUMNS = ("task_id", "name", "outcome", "request_id")
 _PIPED = (*_COLUMNS, "line", "error")
 # After these the next task would not fare better.
@@ -129,11 +129,13 @@ def create(
         _show_plan(terminal, planned)
         return
     with terminal.client() as client:
-        creation = _Creation(terminal, client, planned, is_alone=from_file is None, slot_wait=quota_timeout)
-        with creation:
-            creation.run()
+        creation = _Creation(
+            terminal, client, planned, is_alone=from_file is None, is_awaited=wait, slot_wait=quota_timeout
+        )
+        creation.run()
         if wait and creation.task_ids:
-            Watch(terminal, client, creation.task_ids).run(wait_time, 30.0)
+            failed = creation.failed_as_json()
+            Watch(terminal, client, creation.task_ids, not_created=failed).run(wait_time, _POLL_INTERVAL)
 
 
 def _planned(one: dict[str, Any], from_file: Path | None, shared: dict[str, Any]) -> list[specs.Spec]:
@@ -168,27 +170,33 @@ class _Creation:
     client: TaskClient
     planned: Sequence[specs.Spec]
     is_alone: bool
+    is_awaited: bool
     slot_wait: str | None
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
-    ) -> None:
-        """Print what was created."""
-        if isinstance(error, KeyboardInterrupt):
-            error.add_note(self._unknown(error))
-        if error is None or not self.is_alone:
-            self._show()
 
     @property
     def task_ids(self) -> list[str]:
         return [row["task_id"] for row in self.rows if row["task_id"]]
 
     def run(self) -> None:
-        """Create one after the other; the failure of one does not end the run, unless the rest would fail too."""
+        """Create all, and print what was created whatever ends it."""
+        try:
+            self._create_each()
+        except KeyboardInterrupt as interrupt:
+            is_known, note = self._state(interrupt)
+            interrupt.add_note(note)
+            if not self.is_alone:
+                self._add(self.planned[len(self.rows)], "not_tried" if is_known else "unknown")
+            raise
+        finally:
+            if not self.is_alone:
+                for spec in self.planned[len(self.rows) :]:
+                    self._add(spec, "not_tried")
+            if self.rows:
+                self._show()
+
+    def _create_each(self) -> None:
+        """Create one after the other; one that fails does not end the run, unless the rest would fail too."""
         total = len(self.planned)
         waiting = f", waiting up to {self.slot_wait} for a free slot" if self.slot_wait else ""
         for number, spec in enumerate(self.planned, 1):
@@ -209,8 +217,6 @@ class _Creation:
             else:
                 outcome = "reused" if created.reused else "created"
                 self._add(spec, outcome, task_id=created.task_id, request_id=created.request_id)
-        for spec in self.planned[len(self.rows) :]:
-            self._add(spec, "not_tried")
 
     def _add(
         self,
@@ -237,17 +243,12 @@ class _Creation:
         completion.remember(self.task_ids)
         failed = [row for row in self.rows if not row["task_id"]]
         errors: list[QfTasksError] = [row["error"] for row in failed if row["error"]]
-        if terminal.as_json:
-            terminal.show_json(
-                {
-                    "account": str(self.client.account),
-                    "tasks": [_without(row, "error") for row in self.rows if row["task_id"]],
-                    "errors": [
-                        {**_without(row, "error"), **(as_object(row["error"]) if row["error"] else {})}
-                        for row in failed
-                    ],
-                }
-            )
+        if terminal.as_json and self.is_awaited and self.task_ids:
+            pass  # the wait prints the one object
+        elif terminal.as_json:
+            created = [_without(row, "error") for row in self.rows if row["task_id"]]
+            account = str(self.client.account)
+            terminal.show_json({"account": account, "tasks": created, "errors": self.failed_as_json()})
         elif terminal.ids_only:
             terminal.show_rows((row for row in self.rows if row["task_id"]), ("task_id",))
         else:
@@ -260,12 +261,20 @@ class _Creation:
         if failed:
             terminal.exit_code = exit_code_of_kinds(type(error).__name__ for error in errors)
 
-    def _unknown(self, interrupt: KeyboardInterrupt) -> str:
-        """Return what is known of the task that was being created."""
-        name = self.planned[min(len(self.rows), len(self.planned) - 1)].keywords["name"]
+    def failed_as_json(self) -> list[dict[str, object]]:
+        """Return the JSON of the tasks that were not created."""
+        return [
+            {**_without(row, "error"), **(as_object(row["error"]) if row["error"] else {})}
+            for row in self.rows
+            if not row["task_id"]
+        ]
+
+    def _state(self, interrupt: KeyboardInterrupt) -> tuple[bool, str]:
+        """Return whether it is known that the task at hand was not created, and what to say about it."""
+        name = self.planned[len(self.rows)].keywords["name"]
         if self.slot_wait and _was_waiting_for_slot(interrupt):
-            return f"{name!r} was still waiting for a free slot; it was not created."
-        return f"Whether {name!r} was created is not known; check: qf-tasks list --name '{name}'"
+            return True, f"{name!r} was still waiting for a free slot; it was not created."
+        return False, f"Whether {name!r} was created is not known; check: qf-tasks list --name '{name}'"
 
 
 def _without(row: dict[str, Any], name: str) -> dict[str, Any]:
@@ -273,16 +282,14 @@ def _without(row: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _was_waiting_for_slot(interrupt: KeyboardInterrupt) -> bool:
-    """Return whether the library was between two attempts when the interrupt came.
+    """Return whether the library slept between two attempts when the interrupt came.
 
-    After a create of which the answer was lost it also sleeps, but in a function of another name.
+    After a create whose response was lost it also sleeps, but in a function of another name.
     """
     names: list[str] = []
     traceback = interrupt.__traceback__
     while traceback:
         names.append(traceback.tb_frame.f_code.co_name)
         traceback = traceback.tb_next
-    if "sleep" not in names:
-        return False
-    caller = names[names.index("sleep") - 1]
+    *_, caller = ["", *(name for name in names if name not in ("sleep", "interrupt"))]
     return caller == "create" or "slot" in caller or "quota" in caller

@@ -119,13 +119,7 @@ def _summarize(terminal: Terminal, plan: PurgePlan, *, previewed: int) -> None:
     if not len(plan):
         terminal.note("No tasks match; there is nothing to delete.")
         return
-    rows = [tables.cells(tables.task_row(task, _PREVIEW), _PREVIEW) for task in plan.tasks[:previewed]]
-    if rows and terminal.err.is_terminal:
-        width = max(terminal.err.width, tables.id_width(rows))
-        terminal.err.print(tables.table(_PREVIEW, rows, width))
-    else:
-        for row in rows:
-            terminal.note("  ".join(row))
+    terminal.note_rows((tables.task_row(task, _PREVIEW) for task in plan.tasks[:previewed]), _PREVIEW)
     if 0 < previewed < len(plan):
         terminal.note(f"and {len(plan) - previewed} more; --dry-run shows all")
     times = sorted(task.create_time for task in plan if task.create_time)

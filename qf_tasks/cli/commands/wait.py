@@ -59,14 +59,20 @@ class Watch:
     """A wait for tasks: shown while it lasts, and reported whatever ends it."""
 
     def __init__(
-        self, terminal: Terminal, client: TaskClient, task_ids: Sequence[str], *, events: bool = False
+        self,
+        terminal: Terminal,
+        client: TaskClient,
+        task_ids: Sequence[str],
+        *,
+        events: bool = False,
+        not_created: Sequence[dict[str, object]] = (),
     ) -> None:
         self._terminal = terminal
         self._client = client
         self._task_ids = task_ids
         self._events = events
         self._view = progress.Waited(terminal, len(task_ids))
-        self._found = Found()
+        self._found = Found(not_created=list(not_created))
 
     def run(self, timeout: float | None, poll_interval: float) -> None:
         """Wait until all have ended, and print them."""
