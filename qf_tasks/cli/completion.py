@@ -52,7 +52,7 @@ def states(incomplete: str) -> list[str]:
 
     first, comma, last = incomplete.rpartition(",")
     return [
-        f"{first}{comma}{status}" for status in RunStatus.KNOWN if status.lower().startswith(last.lower())
+        f"{first}{comma}{status}" for status in RunStatus.KNOWN if status.startswith(last)
     ]
 
 

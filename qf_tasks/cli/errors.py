@@ -220,7 +220,7 @@ _PHRASES: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 _CALLS: tuple[re.Pattern[str], ...] = (
     re.compile(rf"{_NAME}=True\b"),
-    re.compile(rf"{_NAME}(?= (?:must|should|is required|and|or|cannot|needs)\b)"),
+    re.compile(rf"{_NAME}(?= (?:must|should|is required|cannot|needs)\b)"),
     re.compile(rf"(?<![\w-])(?P<name>{'|'.join(_UNMISTAKABLE)})\b(?!=)"),
 )
 _ASSIGNED = re.compile(rf"{_NAME}=")
