@@ -139,10 +139,9 @@ def _run_on_pty(
     os.write(controller, typed.encode())
     with contextlib.ExitStack() as streams:
         for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-            stream = streams.enter_context(os.fdopen(os.dup(terminal), mode, encoding=encoding))
-            if mode == "w":
-                stream.reconfigure(line_buffering=True)
-            monkeypatch.setattr(sys, name, stream)
+            buffering = 1 if mode == "w" else -1  # by lines, as on a terminal
+            stream = os.fdopen(os.dup(terminal), mode, buffering, encoding=encoding)
+            monkeypatch.setattr(sys, name, streams.enter_context(stream))
         code = main(words)
     os.close(terminal)
     reader.join()

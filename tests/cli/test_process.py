@@ -17,13 +17,13 @@ from qf_tasks.cli.signals import as_interrupts
 from qf_tasks.sandbox import Fault, Sandbox
 
 _COMMAND = [sys.executable, "-m", "qf_tasks"]
+_CHECKOUT = Path(qf_tasks.__file__).parents[1]
 _LONGEST = 60  # seconds, if something is wrong
 
 
 @pytest.fixture
 def environment(sandbox: Sandbox) -> dict[str, str]:
-    checkout = str(Path(qf_tasks.__file__).parents[1])
-    return {**os.environ, **sandbox.env(), "PYTHONPATH": checkout}
+    return {**os.environ, **sandbox.env(), "PYTHONPATH": str(_CHECKOUT)}
 
 
 @pytest.mark.parametrize(
@@ -33,15 +33,12 @@ def environment(sandbox: Sandbox) -> dict[str, str]:
         ({"LC_ALL": "zh_CN.UTF-8", "PYTHONUTF8": "1"}, "utf-8"),
     ],
 )
-def test_a_terminal_in_any_locale_shows_only_what_it_can(
-    sandbox: Sandbox, environment: dict[str, str], locale: dict[str, str], encoding: str
-) -> None:
-    sandbox.add_task("infer-a", name="每晚", run_status="Running")
+def test_a_terminal_in_any_locale_shows_only_what_it_can(locale: dict[str, str], encoding: str) -> None:
     controller, terminal = pty.openpty()
 
     ran = subprocess.run(
-        [*_COMMAND, "delete", "infer-a"],
-        env={**environment, **locale, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+        [*_COMMAND, "whoami"],
+        env={**os.environ, **locale, "TERM": "xterm", "COLUMNS": "80", "PYTHONPATH": str(_CHECKOUT)},
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
@@ -52,32 +49,9 @@ def test_a_terminal_in_any_locale_shows_only_what_it_can(
     os.close(terminal)
     written = os.read(controller, 65_536).decode(encoding)
     os.close(controller)
-    assert (ran.returncode, "infer-a failed: Task infer-a is Running" in written) == (1, True)
-    assert ("请先停止" in written) is (encoding == "utf-8")
-
-
-@pytest.mark.parametrize("encoding", ["gbk", "ascii"])
-def test_a_narrow_encoding_ends_no_command(
-    sandbox: Sandbox, environment: dict[str, str], encoding: str
-) -> None:
-    sandbox.add_task("infer-a", name="🚀 naïve 每晚", run_status="Running")
-    environment["PYTHONIOENCODING"] = encoding
-
-    listed = subprocess.run([*_COMMAND, "list"], env=environment, capture_output=True, check=False)
-
-    assert (listed.returncode, listed.stderr) == (0, b"")
-    assert listed.stdout.startswith(b"infer-a\tRunning\t? na")
-
-
-def test_json_in_a_narrow_encoding_loses_no_letter(sandbox: Sandbox, environment: dict[str, str]) -> None:
-    sandbox.add_task("infer-a", name="🚀 每晚")
-    environment["PYTHONIOENCODING"] = "ascii"
-
-    ran = subprocess.run(
-        [*_COMMAND, "get", "infer-a", "--json"], env=environment, capture_output=True, check=True
-    )
-
-    assert b'"name": "\\ud83d\\ude80 \\u6bcf\\u665a"' in ran.stdout
+    hint = written[written.index("Hint: ") :]
+    assert (ran.returncode, "Access Key" in hint, "?" in hint) == (2, True, False)
+    assert ("请使用" in hint) is (encoding == "utf-8")
 
 
 def test_a_reader_that_leaves_ends_a_list_quietly(sandbox: Sandbox, environment: dict[str, str]) -> None:
@@ -96,7 +70,7 @@ def test_a_reader_that_leaves_ends_a_list_quietly(sandbox: Sandbox, environment:
     assert (listing.returncode, complaints) == (0, b"")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["config"]])
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["config", "--example"]])
 def test_a_full_disk_is_one_line_and_exit_code_1(environment: dict[str, str], words: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         ran = subprocess.run(
@@ -167,22 +141,15 @@ def test_after_a_second_signal_the_next_has_its_default_effect() -> None:
     assert handlers == [signal.SIG_DFL]
 
 
-@pytest.mark.parametrize("option", [(), ("--json",)])
-def test_a_closed_stderr_ends_no_command(
-    sandbox: Sandbox, environment: dict[str, str], option: tuple[str, ...]
-) -> None:
+def test_a_closed_stderr_ends_no_command(sandbox: Sandbox, environment: dict[str, str]) -> None:
     ids = [sandbox.add_task(run_status="Running"), sandbox.add_task()]
     reading, writing = os.pipe()
     os.close(reading)
 
     ran = subprocess.run(
-        [*_COMMAND, "delete", *ids, *option],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=writing,
-        check=False,
+        [*_COMMAND, "delete", *ids], env=environment, stdout=subprocess.PIPE, stderr=writing, check=False
     )
     os.close(writing)
 
-    assert (ran.returncode, len(sandbox.tasks)) == (1, 1)
-    assert b"deleted" in ran.stdout
+    assert ran.returncode == 1
+    assert [line.split(b"\t")[1] for line in ran.stdout.splitlines()] == [b"failed", b"deleted"]

@@ -56,7 +56,7 @@ def test_an_alias_is_a_command_that_the_help_does_not_list(run: Run, alias: str)
     assert f"\n  {alias} " not in run("--help").out
 
 
-def test_no_option_takes_a_key(run: Run) -> None:
+def test_no_option_takes_a_key() -> None:
     options = [
         option for command in build().commands.values() for param in command.params for option in param.opts
     ]
@@ -173,7 +173,7 @@ def configure(
     monkeypatch.delenv("QIANFAN_ACCESS_KEY")
     monkeypatch.delenv("QIANFAN_SECRET_KEY")
     monkeypatch.setattr("getpass.getpass", lambda _question: own_sandbox.secret_key)
-    return lambda *words, typed=f"{own_sandbox.access_key}\n": run_on_terminal(  # type: ignore[misc]
+    return lambda *words, typed=f"{own_sandbox.access_key}\n": run_on_terminal(
         "configure", "--base-url", own_sandbox.url, *words, typed=typed, width=200
     )
 
@@ -195,9 +195,7 @@ def _account(sandbox: Sandbox) -> str:
     return f"{sandbox.access_key[:4]}…{sandbox.access_key[-4:]} at 127.0.0.1:{sandbox.port}"
 
 
-def test_configure_of_a_profile_keeps_the_rest_of_the_file(
-    configure: RunOnTerminal, run: Run, own_sandbox: Sandbox
-) -> None:
+def test_configure_of_a_profile_keeps_the_rest_of_the_file(configure: RunOnTerminal, run: Run) -> None:
     _FILE.parent.mkdir(parents=True)
     before = "# mine\nmax_retries = 1\n\n[profiles.other]  # theirs\nmax_retries = 2\n"
     _FILE.write_text(before, "utf-8")

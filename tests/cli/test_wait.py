@@ -28,7 +28,7 @@ def test_wait_in_a_pipe_prints_changes_of_state_and_then_the_tasks(run: Run, own
     ]
 
 
-def test_wait_in_a_pipe_prints_no_line_for_progress_alone(run: Run, own_sandbox: Sandbox) -> None:
+def test_wait_in_a_pipe_prints_no_line_for_progress_alone(run: Run) -> None:
     created = run(
         *("create", "--name", "nightly", "--endpoint", "ernie-x1-turbo-32k", "-q"),
         *("--input-bos-uri", "bos:/b/in/", "--output-bos-uri", "bos:/b/out/"),
