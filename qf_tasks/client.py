@@ -1,27 +1,23 @@
-"""The client: every verb of the service, with its arguments checked before a request leaves.
-
-Signatures and documentation; what a verb does stands in the room that it calls.
-"""
+"""The blocking client: arguments are checked before a request is sent, then an operation runs to its end."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, NoReturn, Self
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, NoReturn, Self, Unpack
 
-from pydantic import SecretStr
-
-from qf_tasks import _arguments, _creating, _ending, _listing, _requesting, _waiting
-from qf_tasks._arguments import Age, RunStatusLike, Seconds, TaskLike
-from qf_tasks._clock import Clock
-from qf_tasks._many import ManyTasks
-from qf_tasks._protocol import decoding
-from qf_tasks._retry import Retrier
-from qf_tasks._transport import Transport
+from qf_tasks._operations import arguments, bulk, create, lifecycle, listing, polling, purge
+from qf_tasks._operations.api import Api, Runtime
+from qf_tasks._operations.arguments import Age, RunStatusLike, TaskLike
+from qf_tasks._operations.bulk import OnProgress
+from qf_tasks._operations.journal import JournalPath
+from qf_tasks._operations.polling import OnChange, Poller
+from qf_tasks._operations.retry import RetryPolicy
+from qf_tasks._runtime.blocking import BlockingIterator, BlockingRuntime, Clock, run
+from qf_tasks._transport.sdk_hook import Transport
+from qf_tasks.durations import Duration
 from qf_tasks.errors import InvalidArgumentError
 from qf_tasks.models import (
+    Account,
     CreatedTask,
     DeleteResult,
     ModelVersion,
@@ -31,176 +27,75 @@ from qf_tasks.models import (
     Task,
     TaskPage,
 )
-from qf_tasks.settings import Account, Settings
+from qf_tasks.reports import BulkReport, PurgePlan
+from qf_tasks.settings import Keywords, Settings, hide
 
-_logger = logging.getLogger("qf_tasks")
+DataFormatName = Literal["default", "src_tgt", "role"]
 
 
-class TaskClient(ManyTasks):
+class BaseClient:
+    """What the blocking and the asyncio client share: settings, account, and what must not happen to them."""
+
+    _settings: Settings
+
+    @property
+    def account(self) -> Account:
+        """Whose tasks these are: the masked access key, the host, and where the keys came from."""
+        return self._settings.account
+
+    def __copy__(self) -> Self:
+        """Return the client itself: connections and keys are not copied."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """Return the client itself: connections and keys are not copied."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: the keys would be written in clear."""
+        raise TypeError(f"{type(self).__name__} cannot be pickled: make one in each process")
+
+    def __repr__(self) -> str:
+        """Return one short line with the account."""
+        account = self.account if hasattr(self, "_settings") else "without settings"
+        return f"<{type(self).__name__} {account}>"
+
+
+class TaskClient(BaseClient):
     """Batch inference tasks (批量推理任务) of one account.
 
-    Keys come from keywords, a profile, the environment or a settings file, in the order that
-    `Settings.load` documents. They are read when the client is made; the network is used at the first call.
-    One client serves any number of threads, keeps its connections, and is a context manager.
+    Keys come from keywords, a profile, the environment or a settings file, in the order that `.github/docs/
+    settings.md` documents. They are read when the client is made; the network is used at the first call. One
+    client serves any number of threads, keeps its connections, and is a context manager.
 
     Args:
-        settings: settings made before; then no other argument may be given.
-        access_key, secret_key: the IAM pair; both or none.
-        base_url: scheme and host of the service; https, or http on the loopback interface.
-        profile: a profile of the settings file.
-        config_file, env_file: a settings file (TOML, YAML, JSON) or a `.env` to read.
-        request_timeout: seconds for one attempt to connect, and for each wait for its answer; default 60.
-        max_retries: how often a call is repeated at most where that is safe; default 3.
+        settings: Settings made before; then no other argument may be given.
+        keywords: Every setting (`access_key`, `secret_key`, `base_url`, `request_timeout`, `max_retries`, …),
+            and `profile`, `config_file` and `env_file`, which name where the others come from.
 
     Raises:
-        ConfigurationError: keys are missing or half a pair, or a source cannot be read.
-        InvalidArgumentError: an argument is of the wrong kind.
+        ConfigurationError: Keys are missing or half a pair, or a source cannot be read.
+        InvalidArgumentError: An argument is unknown or of the wrong kind.
     """
 
     _clock: ClassVar[Clock] = Clock()
 
-    def __init__(
-        self,
-        settings: Settings | None = None,
-        *,
-        access_key: str | None = None,
-        secret_key: str | SecretStr | None = None,
-        base_url: str | None = None,
-        profile: str | None = None,
-        config_file: str | Path | None = None,
-        env_file: str | Path | None = None,
-        request_timeout: Seconds | None = None,
-        max_retries: int | None = None,
-    ) -> None:
-        named: dict[str, Any] = {
-            "access_key": access_key,
-            "secret_key": secret_key if isinstance(secret_key, SecretStr | None) else SecretStr(secret_key),
-            "base_url": base_url,
-            "profile": profile,
-            "config_file": config_file,
-            "env_file": env_file,
-            "request_timeout": request_timeout,
-            "max_retries": max_retries,
-        }
-        del secret_key  # the frame of an error is to show no key
-        self._settings = _settings_of(settings, named)
+    def __init__(self, settings: Settings | None = None, **keywords: Unpack[Keywords]) -> None:
+        keywords = hide(keywords)
+        self._settings = settings_of(settings, keywords)
         self._transport = Transport(self._settings)
-        self._retrier = Retrier(self._settings, self._transport.send, clock=self._clock)
-        self._claims = _creating.Claims(self._clock)
+        self._api = api_of(self._settings, BlockingRuntime(self._transport, self._clock))
 
-    @property
-    def account(self) -> Account:
-        """Whose tasks these are: the masked access key, the host, and where the pair of keys came from."""
-        return self._settings.account
-
-    def delete(
-        self,
-        task: TaskLike,
-        *,
-        stop_first: bool = False,
-        stop_timeout: Seconds | None = 300.0,
-        missing_ok: bool = False,
-    ) -> DeleteResult:
-        """Delete a task, irrevocably, and return what became of it.
-
-        Done, Failed, Stopped and Expired tasks can be deleted (7lzkz53j5; Expired is inferred). Their output
-        in BOS is not known to be removed. A request whose answer was lost is repeated; where the task is then
-        gone, the outcome is `"already_gone"`.
-
-        Args:
-            task: the id, or a task that has it.
-            stop_first: stop a queuing or running task, and wait until it has ended; default False.
-            stop_timeout: seconds to wait for that; None is no limit; default 300.
-            missing_ok: take a task that is not there for deleted; default False.
-
-        Raises:
-            TaskStateError: its state forbids it, or is one that is not known and `stop_first` was asked for.
-            TaskNotFoundError: this account has no such task.
-            WaitTimeoutError: it was told to stop, but had not in time; it was not deleted.
-            QfTasksError: see the tree in `qf_tasks.errors`.
-        """
-        task_id = _arguments.task_id(task)
-        timeout = _arguments.seconds_or_none(stop_timeout, "stop_timeout")
-        result = _ending.delete(
-            self, task_id, stop_first=stop_first, stop_timeout=timeout, missing_ok=missing_ok
-        )
-        if result.outcome == "deleted" or result.attempts > 1:  # else it was gone before
-            self._tell(result.outcome, task_id, result.request_id)
-        return result
+    # One task.
 
     def get(self, task: TaskLike) -> Task:
-        """Return a task as it is now (mluhsekbp).
+        """Return a task as it is now.
 
         Raises:
-            TaskNotFoundError: this account has no such task.
-            QfTasksError: see the tree in `qf_tasks.errors`.
+            TaskNotFoundError: The account has no such task.
+            QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        task_id = _arguments.task_id(task)
-        return decoding.task(self.call("DescribeBatchInferenceTask", {"taskId": task_id}), task_id)
-
-    def list(
-        self,
-        *,
-        run_status: RunStatusLike = None,
-        name: str | None = None,
-        older_than: Age | None = None,
-        newest_first: bool = True,
-        limit: int | None = None,
-        page_size: int = 100,
-    ) -> Iterator[Task]:
-        """Return an iterator over the account's tasks, which fetches a page when it gets there.
-
-        Tasks may be deleted while it runs. That `newest_first` follows creation is inferred.
-
-        Args:
-            run_status: one or several states, in any case; default all.
-            name: a pattern for the whole name (`*`, `?`, `[…]`), case and all.
-            older_than: seconds, a `timedelta`, `"30d"`, or an aware `datetime`: the later of the task's
-                create and finish time is before it. A task without a time is never old.
-            limit: how many tasks at most; default all.
-            page_size: tasks per request, 1 to 100; default 100, which is the service's limit (blvje5ica).
-
-        Raises:
-            InvalidArgumentError: at the call.
-            BadResponseError: while iterating, where the service's paging does not advance.
-            InvalidRequestError: while iterating, where all tasks of the last page were deleted meanwhile and
-                the service does not go on from there: collect first.
-            QfTasksError: see the tree in `qf_tasks.errors`.
-        """
-        statuses = _arguments.run_statuses(run_status)
-        return _listing.tasks(
-            self.pages(run_status=statuses or None, newest_first=newest_first, page_size=page_size),
-            run_statuses=statuses,
-            name=_arguments.text_or_none(name, "name"),
-            older_than=_arguments.older_than(older_than),
-            limit=None if limit is None else _arguments.whole_number(limit, "limit", least=1),
-        )
-
-    def pages(
-        self,
-        *,
-        run_status: RunStatusLike = None,
-        newest_first: bool = True,
-        page_size: int = 100,
-        marker: str | None = None,
-    ) -> Iterator[TaskPage]:
-        """Return an iterator over pages of tasks, each fetched when it is asked for.
-
-        Args:
-            run_status: one or several states, in any case; default all. The service does the filtering.
-            page_size: tasks per request, 1 to 100; default 100.
-            marker: where to go on: the `next_marker` of an earlier page; default the beginning.
-
-        Raises:
-            InvalidArgumentError: at the call.
-            QfTasksError: while iterating, as with `list`.
-        """
-        query = _listing.Query(
-            _arguments.run_statuses(run_status),
-            bool(newest_first),
-            _arguments.whole_number(page_size, "page_size", least=1, most=100),
-        )
-        return _listing.pages(self.call, query, _arguments.text_or_none(marker, "marker"))
+        return run(listing.get(self._api, arguments.task_id(task)))
 
     def create(
         self,
@@ -212,37 +107,49 @@ class TaskClient(ManyTasks):
         model_id: str | ModelVersion | None = None,
         inference_params: Mapping[str, Any] | None = None,
         description: str | None = None,
-        data_format: str | None = None,
-        completion_window: str | None = None,
+        data_format: DataFormatName | None = None,
+        completion_window: Literal["24h"] | None = None,
         extra: Mapping[str, Any] | None = None,
-        adopt_within: Seconds | None = None,
-        quota_timeout: Seconds | None = None,
+        idempotency_key: str | None = None,
+        reuse_within: Age = "7d",
+        quota_timeout: Duration | None = None,
     ) -> CreatedTask:
-        """Create a task, once, and return its id.
+        """Create a task once, and return its id.
 
-        A create that may have arrived is never sent again: it is looked for, and taken where exactly one task
-        equals it.
+        A create that may have been applied is never sent again blindly. With an `idempotency_key`, the task
+        that an earlier create with this key made is returned instead of creating another, whichever program
+        or machine made it. Without one, a create whose response was lost is searched for by everything that
+        was sent, and returned if exactly one task matches.
+
+        Two programs that create with the same key at the same moment can miss each other, and the key of a
+        deleted task is forgotten. Limits of the service: `.github/docs/service.md#create`.
 
         Args:
-            name: 2 to 20 characters (amh4suzbi).
-            input_bos_uri, output_bos_uri: directories, `bos:/bucket/folder/` with one slash (Tmo1ftuwg).
-            endpoint: a preset service, such as `"ernie-x1-turbo-32k"`; or else
-            model_id: a model *version* (`amv-…`) or one that `models()` lists; exactly one of the two.
-            inference_params: sampling parameters of the model, such as `{"temperature": 0.2}`.
-            description: up to 500 characters.
-            data_format: `"default"`, `"src_tgt"` or `"role"` (Tmo1ftuwg); the service's default is the first.
-            completion_window: the longest time to run; the only value is `"24h"` (Tmo1ftuwg).
-            extra: further members of the request, in the service's own names.
-            adopt_within: seconds to look back for an equal task before creating one, for a program that is
-                itself repeated; a task that failed or was stopped is not taken. Default: do not look.
-            quota_timeout: seconds to wait while the account's 20 places are taken; default: do not wait.
+            name: 2 to 20 characters.
+            input_bos_uri: The directory of the input, `bos:/bucket/folder/` with one slash after `bos:`.
+            output_bos_uri: The directory for the output, neither the input directory nor inside it.
+            endpoint: A preset service, such as `"ernie-x1-turbo-32k"`; or else
+            model_id: A model version (`amv-…`), or one that `models()` lists; exactly one of the two.
+            inference_params: Sampling parameters of the model, such as `{"temperature": 0.2}`.
+            description: Up to 500 characters, the idempotency key included.
+            data_format: `"default"`, `"src_tgt"` or `"role"`; default: the service's.
+            completion_window: Only `"24h"` is supported; default: the service's.
+            extra: Additional fields of the request, in the names of the service.
+            idempotency_key: 1 to 128 printable characters that identify the intention, such as
+                `"daily-2025-06-01"`; written at the end of the task's description.
+            reuse_within: How far back a task with the same key is searched for: a `timedelta`, text with a
+                unit, or an aware `datetime`; default 7 days.
+            quota_timeout: How long to wait for a free slot if the account has too many active tasks; default:
+                not at all. A duration: seconds, a `timedelta`, or text with a unit such as `"2h"`.
 
         Raises:
-            QuotaExceededError: the places are taken.
-            OutcomeUnknownError: it may or may not have happened; `candidates` are the tasks that could be it.
-            QfTasksError: see the tree in `qf_tasks.errors`.
+            InvalidArgumentError: Before any request; or a task with the same key was created with other
+                fields.
+            QuotaExceededError: The account has too many active tasks; nothing was created.
+            OutcomeUnknownError: The task may or may not have been created; `candidates` may be it.
+            QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        body = _requesting.create_body(
+        request = create.create_request(
             name=name,
             input_bos_uri=input_bos_uri,
             output_bos_uri=output_bos_uri,
@@ -253,195 +160,374 @@ class TaskClient(ManyTasks):
             data_format=data_format,
             completion_window=completion_window,
             extra=extra,
+            idempotency_key=idempotency_key,
+            reuse_within=reuse_within,
+            quota_timeout=quota_timeout,
         )
-        created = _creating.create(
-            self,
-            body,
-            self._claims,
-            self._clock,
-            adopt_within=_arguments.seconds_or_none(adopt_within, "adopt_within"),
-            quota_timeout=_arguments.seconds_or_none(quota_timeout, "quota_timeout"),
-        )
-        self._tell("reused" if created.reused else "created", created.task_id, created.request_id)
-        return created
+        return run(create.create(self._api, request))
 
     def stop(self, task: TaskLike) -> StopResult:
-        """Tell a task to stop, and return the state that is known of it then.
+        """Stop a task, and return its state.
 
-        Stopping takes time, and a stopped task cannot be restarted (7lzkz53j5). A task that has ended already
-        is no error: the result carries its state.
+        Stopping takes time, and a stopped task cannot be restarted. For a task that has already ended, the
+        result has its state; that is not an error.
 
         Raises:
-            TaskNotFoundError: this account has no such task.
-            QfTasksError: see the tree in `qf_tasks.errors`.
+            TaskNotFoundError: The account has no such task.
+            QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        task_id = _arguments.task_id(task)
-        result = _ending.stop(self, task_id)
-        if not result.run_status.is_final:
-            self._tell("told to stop", task_id, result.request_id)
-        return result
+        return run(lifecycle.stop(self._api, arguments.task_id(task)))
+
+    def delete(
+        self,
+        task: TaskLike,
+        *,
+        stop_first: bool = False,
+        stop_timeout: Duration | None = 300.0,
+        missing_ok: bool = False,
+    ) -> DeleteResult:
+        """Delete a task. This cannot be undone.
+
+        Tasks that are Done, Failed, Stopped or Expired can be deleted. Deleting a task may not delete its
+        output in BOS. If the response to a delete is lost, the request is retried; if the task is gone by
+        then, the outcome is `"already_gone"`.
+
+        Args:
+            task: A task or its id.
+            stop_first: Stop a queuing or running task and wait until it has ended.
+            stop_timeout: How long to wait for that: seconds, a `timedelta` or text with a unit; None waits
+                without a limit; default 300 s.
+            missing_ok: Treat a missing task as deleted.
+
+        Raises:
+            TaskStateError: The task is still active and `stop_first` is False, or its state is unknown.
+            TaskNotFoundError: The account has no such task.
+            WaitTimeoutError: The task did not stop in time; it was not deleted.
+            QfTasksError: See the tree in `qf_tasks.errors`.
+        """
+        options = lifecycle.delete_options(stop_first, stop_timeout, missing_ok)
+        return run(lifecycle.delete(self._api, arguments.task_id(task), options))
+
+    # Lists of tasks.
+
+    def list(
+        self,
+        *,
+        run_status: RunStatusLike | None = None,
+        name: str | None = None,
+        creator: str | None = None,
+        older_than: Age | None = None,
+        newer_than: Age | None = None,
+        newest_first: bool = True,
+        limit: int | None = None,
+        page_size: int = 100,
+    ) -> Iterator[Task]:
+        """Return an iterator over the tasks of the account, which fetches pages as needed.
+
+        Tasks may be deleted while it runs. An age is a `timedelta`, text with a unit (`"30d"`), or an aware
+        `datetime`.
+
+        Args:
+            run_status: One or several states, in any case; default all.
+            name: A pattern for the whole name (`*`, `?`, `[…]`), case-sensitive.
+            creator: The whole name of who created it.
+            older_than: Tasks whose create and finish times are both before that. A task without a time is
+                never old.
+            newer_than: Tasks that were created after that.
+            newest_first: Order by creation; that the service orders by it is inferred.
+            limit: The largest number of tasks; default all.
+            page_size: Tasks per request, 1 to 100; default 100, the limit of the service.
+
+        Raises:
+            InvalidArgumentError: At the call.
+            BadResponseError: While iterating, if the paging of the service does not advance.
+            InvalidRequestError: While iterating, if all tasks of the last page were deleted meanwhile and the
+                service does not continue from there: collect first, then delete.
+            QfTasksError: See the tree in `qf_tasks.errors`.
+        """
+        query = listing.listing_query(run_status, newest_first, page_size)
+        task_filter = listing.listing_filter(query, name, creator, older_than, newer_than)
+        most = None if limit is None else arguments.whole_number(limit, "limit", minimum=1)
+        return BlockingIterator(listing.tasks(self._api, query, task_filter, most), "client.list")
+
+    def pages(
+        self,
+        *,
+        run_status: RunStatusLike | None = None,
+        newest_first: bool = True,
+        page_size: int = 100,
+        marker: str | None = None,
+    ) -> Iterator[TaskPage]:
+        """Return an iterator over pages of tasks, each fetched when it is asked for.
+
+        Args:
+            run_status: One or several states, in any case; default all. The service filters.
+            newest_first: As in `list`.
+            page_size: Tasks per request, 1 to 100; default 100.
+            marker: Where to continue: the `next_marker` of an earlier page; default the beginning.
+
+        Raises:
+            InvalidArgumentError: At the call.
+            QfTasksError: While iterating, as with `list`.
+        """
+        query = listing.listing_query(run_status, newest_first, page_size)
+        start = arguments.text_or_none(marker, "marker")
+        return BlockingIterator(listing.pages(self._api, query, start), "client.pages")
 
     def models(self) -> SupportedModels:
-        """Return the models that batch inference takes (5mo1fxxjr).
+        """Return the models that batch inference supports.
 
         Raises:
-            QfTasksError: see the tree in `qf_tasks.errors`.
+            QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        return decoding.supported_models(self.call("DescribeBatchInferenceModel", {}))
+        return run(listing.models(self._api))
+
+    # Waiting.
 
     def wait(
         self,
         task: TaskLike,
         *,
-        timeout: Seconds | None = 90_000.0,
-        poll_interval: Seconds = 30.0,
-        on_change: Callable[[Task], None] | None = None,
+        timeout: Duration | None = "25h",
+        poll_interval: Duration = 30.0,
+        on_change: OnChange | None = None,
         raise_on_failure: bool = True,
     ) -> Task:
         """Return a task when it has ended.
 
-        A service out of reach for a while does not end the wait, nor does a single "not found" after a good
-        look, such as the one that a `Task` came from. Ctrl-C ends the wait and leaves the task alone.
+        A service that cannot be reached for a while does not end the wait, nor does a single "not found"
+        after the task was seen. Ctrl-C ends the wait; the task keeps running.
 
         Args:
-            timeout: seconds; None is no limit; default 90,000 (25 hours).
-            poll_interval: the longest pause between looks in seconds, at least 0.1, the first is 1; default
-                30.
-            on_change: called with the task at the first look, and when its state or progress has changed.
-            raise_on_failure: raise where it ends as Failed, Expired or Stopped; default True.
+            task: A task or its id.
+            timeout: A duration: seconds, a `timedelta` or text with a unit; None waits without a limit;
+                default 25 hours. The last poll may take a second longer.
+            poll_interval: The longest pause between polls, at least 0.1 s; the first is 1 s; default 30 s.
+            on_change: Called with the task at the first poll, and when its state or progress has changed.
+            raise_on_failure: Raise if it ends as Failed, Expired or Stopped.
 
         Raises:
-            TaskFailedError: it ended otherwise than as Done.
-            WaitTimeoutError: the limit passed; the task goes on.
-            TaskNotFoundError: this account has no such task.
-            QfTasksError: see the tree in `qf_tasks.errors`.
+            TaskFailedError: It ended otherwise than as Done.
+            WaitTimeoutError: The timeout passed; the task keeps running.
+            TaskNotFoundError: The account has no such task.
+            QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        task_id = _arguments.task_id(task)
+        options = polling.wait_options(timeout, poll_interval, on_change)
         known = task if isinstance(task, Task) else None
-        ended = self._watch(timeout, poll_interval, on_change, known).one(task_id)
-        if raise_on_failure and not ended.is_success:
-            raise _waiting.failure_of(ended)
-        return ended
+        task_id = arguments.task_id(task)
+        return run(polling.wait(self._api, task_id, options, known=known, raise_on_failure=raise_on_failure))
 
     def wait_all(
         self,
         tasks: Iterable[TaskLike],
         *,
-        timeout: Seconds | None = 90_000.0,
-        poll_interval: Seconds = 30.0,
-        on_change: Callable[[Task], None] | None = None,
+        timeout: Duration | None = "25h",
+        poll_interval: Duration = 30.0,
+        on_change: OnChange | None = None,
         raise_on_failure: bool = True,
     ) -> dict[str, Task]:
-        """Return all tasks by id when every one has ended; no tasks are an empty result.
+        """Return all tasks by id when every one has ended; no tasks give an empty dict.
 
-        A look lists the active tasks once, instead of asking for each. The arguments are those of `wait`.
+        A poll lists the active tasks once, however many are awaited. The arguments are those of `wait`.
 
         Raises:
-            TaskFailedError: some ended otherwise than as Done; `.failed` has these, `.tasks` all.
-            WaitTimeoutError: the limit passed; `.done` and `.pending` part them.
-            TaskNotFoundError: this account has no such task, at the first look.
-            QfTasksError: see the tree in `qf_tasks.errors`.
+            TaskFailedError: Some ended otherwise than as Done; `.failed` has these, `.tasks` all.
+            WaitTimeoutError: The timeout passed; `.done` and `.pending` list the two groups.
+            TaskNotFoundError: The account has no such task.
+            QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        task_ids = _arguments.task_ids(tasks)
-        ended = {task.task_id: task for task in self._watch(timeout, poll_interval, on_change).each(task_ids)}
-        results = {task_id: ended[task_id] for task_id in task_ids}
-        failed = {task_id: task for task_id, task in results.items() if not task.is_success}
-        if failed and raise_on_failure:
-            raise _waiting.failure_of_many(results, failed)
-        return results
+        options = polling.wait_options(timeout, poll_interval, on_change)
+        task_ids = arguments.task_ids(tasks)
+        return run(polling.wait_all(self._api, task_ids, options, raise_on_failure=raise_on_failure))
 
     def as_completed(
         self,
         tasks: Iterable[TaskLike],
         *,
-        timeout: Seconds | None = 90_000.0,
-        poll_interval: Seconds = 30.0,
+        timeout: Duration | None = "25h",
+        poll_interval: Duration = 30.0,
+        on_change: OnChange | None = None,
     ) -> Iterator[Task]:
-        """Return an iterator over tasks in the order in which they end, failed ones too.
+        """Return an iterator over tasks in the order in which they end, including those that failed.
 
-        The arguments are those of `wait`, and checked at the call; `timeout` counts from the first look.
+        The arguments are those of `wait`; `timeout` counts from the first poll.
 
         Raises:
-            WaitTimeoutError: the limit passed; `.done` and `.pending` part them.
-            TaskNotFoundError: this account has no such task, at the first look.
-            QfTasksError: see the tree in `qf_tasks.errors`.
+            InvalidArgumentError: At the call.
+            WaitTimeoutError: While iterating: the timeout passed; `.done` and `.pending` list the two groups.
+            TaskNotFoundError: While iterating: the account has no such task.
+            QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        task_ids = _arguments.task_ids(tasks)
-        return self._watch(timeout, poll_interval).each(task_ids)
+        options = polling.wait_options(timeout, poll_interval, on_change)
+        poller = Poller(self._api, options, arguments.task_ids(tasks))
+        return BlockingIterator(poller.ended(), "client.as_completed")
 
-    def call(self, action: str, params: Mapping[str, Any]) -> Response:
-        """Return the reply to any action of the route, normalised like those of the other methods.
+    # Many tasks.
+
+    def stop_many(
+        self, tasks: Iterable[TaskLike], *, max_workers: int = 8, on_progress: OnProgress | None = None
+    ) -> BulkReport:
+        """Stop tasks concurrently, and return a report; one that has already ended is skipped.
+
+        The arguments are those of `delete_many`.
+
+        Raises:
+            InvalidArgumentError: Before any request.
+            BulkInterrupted: As with `delete_many`.
+        """
+        options = bulk.bulk_options(max_workers, None, on_progress)
+        return run(bulk.stop_many(self._api, arguments.task_ids(tasks), options))
+
+    def delete_many(
+        self,
+        tasks: Iterable[TaskLike],
+        *,
+        stop_first: bool = False,
+        stop_timeout: Duration | None = 300.0,
+        missing_ok: bool = False,
+        max_workers: int = 8,
+        journal: JournalPath | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> BulkReport:
+        """Delete tasks concurrently, and return a report. This cannot be undone.
+
+        A failure of one task does not stop the others; rejected keys do. What `delete` documents for one task
+        holds for each. To continue with what was not done, pass `report.remaining`.
 
         Args:
-            action: the service's name of it, such as `"DescribeBatchInferenceTask"`.
-            params: the request's JSON object, in the service's own names.
+            tasks: Ids or tasks, read to their end before the first request; each is deleted once.
+            stop_first: Stop queuing and running tasks and wait until they have ended.
+            stop_timeout: How long to wait for that, for each task: seconds, a `timedelta` or text with a
+                unit; None waits without a limit; default 300 s.
+            missing_ok: Treat a missing task as deleted.
+            max_workers: How many at a time, 1 to 64; default 8.
+            journal: A file that logs each task before it is deleted and the outcome after, as JSON lines.
+                After a run that was killed, a run with the same journal first looks up what that one left
+                open.
+            on_progress: Called in this thread with each outcome as it arrives, the number so far, and the
+                number of all tasks.
 
         Raises:
-            InvalidArgumentError: `params` holds what is no JSON value.
-            QfTasksError: see the tree in `qf_tasks.errors`.
+            InvalidArgumentError: Before any request; also for a journal that cannot be written, belongs to
+                another account, or is in use by another program.
+            BulkInterrupted: Ctrl-C: requests in flight have finished, and `.report` has every outcome. A
+                second Ctrl-C does not wait for them: their outcome is unknown. Any other exception that ends
+                this call early carries the report as its attribute `report`.
         """
-        name = _arguments.text(action, "action")
-        return self._retrier.call(name, _arguments.json_object(params, "params"))
+        task_ids = bulk.plain_task_ids(tasks)
+        delete = lifecycle.delete_options(stop_first, stop_timeout, missing_ok)
+        options = bulk.bulk_options(max_workers, journal, on_progress, delete)
+        return run(bulk.delete_many(self._api, task_ids, options))
+
+    def plan_purge(
+        self,
+        *,
+        run_status: RunStatusLike | None = None,
+        name: str | None = None,
+        older_than: Age | None = None,
+        creator: str | None = None,
+        keep_newest: int = 0,
+        stop_first: bool = False,
+        max_tasks: int = 1000,
+    ) -> PurgePlan:
+        """Return a plan of the tasks that match; nothing is deleted until `purge` is called with it.
+
+        At least one of `run_status`, `name`, `older_than` and `creator` is required. Every criterion is
+        checked on each task, whatever the service has filtered.
+
+        Args:
+            run_status: One or several states, in any case; default all.
+            name: A pattern for the whole name (`*`, `?`, `[…]`), case-sensitive.
+            older_than: Tasks whose create and finish times are both before that: a `timedelta`, text with a
+                unit (`"30d"`), or an aware `datetime`. A task without a time is never old.
+            creator: The whole name of who created it.
+            keep_newest: Keep this many of the newest that match by state, name and creator, whatever their
+                age; tasks without a create time are then kept too. Default 0.
+            stop_first: Select tasks that have not ended too; `purge` stops them first. Tasks in an unknown
+                state are never selected.
+            max_tasks: The largest number of tasks in a plan; default 1000.
+
+        Raises:
+            InvalidArgumentError: Before any request; or after some, if more than `max_tasks` match.
+            QfTasksError: See the tree in `qf_tasks.errors`.
+        """
+        criteria = purge.purge_criteria(
+            run_status=run_status,
+            name=name,
+            older_than=older_than,
+            creator=creator,
+            keep_newest=keep_newest,
+            stop_first=stop_first,
+        )
+        most = arguments.whole_number(max_tasks, "max_tasks", minimum=1)
+        return run(purge.plan_purge(self._api, criteria, most))
+
+    def purge(
+        self,
+        plan: PurgePlan,
+        *,
+        stop_timeout: Duration | None = 300.0,
+        max_workers: int = 8,
+        journal: JournalPath | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> BulkReport:
+        """Delete the tasks of a plan, and return a report. This cannot be undone.
+
+        Each task is read again just before. If its state, name or create time is not as planned, it is
+        skipped, and the outcome says why; a task to be stopped first may have been stopped meanwhile. A task
+        that is gone is `"already_gone"`. The other arguments are those of `delete_many`.
+
+        Raises:
+            InvalidArgumentError: Before any request; also for a plan of another account or host.
+            BulkInterrupted: As with `delete_many`.
+        """
+        checked = bulk.check_plan(self._api, plan)
+        delete = lifecycle.delete_options(checked.criteria.stop_first, stop_timeout, missing_ok=True)
+        return run(
+            bulk.purge(self._api, checked, bulk.bulk_options(max_workers, journal, on_progress, delete))
+        )
+
+    # Everything else.
+
+    def call(self, action: str, params: Mapping[str, Any]) -> Response:
+        """Send any action of the route, and return its response.
+
+        Args:
+            action: The service's name of it, such as `"DescribeBatchInferenceTask"`.
+            params: The JSON object of the request, in the names of the service.
+
+        Raises:
+            InvalidArgumentError: `params` contains what is not a JSON value.
+            QfTasksError: See the tree in `qf_tasks.errors`.
+        """
+        name = arguments.text(action, "action")
+        return run(self._api.call(name, arguments.json_object(params, "params")))
 
     def close(self) -> None:
-        """Close the connections; a call after that says so."""
+        """Close the connections; a later call is rejected."""
         self._transport.close()
 
     def __enter__(self) -> Self:
         """Return the client itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the connections."""
         self.close()
 
-    def __copy__(self) -> Self:
-        """Return the client itself: connections and keys are not copied."""
-        return self
 
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """Return the client itself: connections and keys are not copied."""
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled: the keys would go along in clear."""
-        raise TypeError("A TaskClient cannot be pickled: make one in each process")
-
-    def __repr__(self) -> str:
-        """Return one short line with the account."""
-        return f"<TaskClient {self.account}>" if hasattr(self, "_settings") else "<TaskClient refused>"
-
-    def _watch(
-        self,
-        timeout: Seconds | None,
-        poll_interval: Seconds,
-        on_change: Callable[[Task], None] | None = None,
-        known: Task | None = None,
-    ) -> _waiting.Watch:
-        return _waiting.Watch(
-            self,
-            self._clock,
-            self._claims.age,
-            timeout=_arguments.seconds_or_none(timeout, "timeout"),
-            poll_interval=_arguments.seconds(poll_interval, "poll_interval", least=0.1),
-            on_change=_arguments.callback(on_change, "on_change"),
-            known=known,
-        )
-
-    def _tell(self, what: str, task_id: str, request_id: str | None) -> None:
-        _logger.info("Task %s %s (request id %s, %s)", task_id, what, request_id, self.account)
-
-
-def _settings_of(settings: Settings | None, named: Mapping[str, Any]) -> Settings:
+def settings_of(settings: object, keywords: Keywords) -> Settings:
+    """Return the settings that were given, or load them."""
     if settings is None:
-        return Settings.load(**named)
+        return Settings.load(**keywords)
     if not isinstance(settings, Settings):
         raise InvalidArgumentError(f"settings must be Settings, not {type(settings).__name__}")
-    if beside := [name for name, value in named.items() if value is not None]:
-        raise InvalidArgumentError(f"Give either settings or keywords, not both: {', '.join(beside)}")
+    if given := list(keywords):
+        raise InvalidArgumentError(f"Give either settings or keywords, not both: {', '.join(given)}")
     return settings
+
+
+def api_of(settings: Settings, runtime: Runtime) -> Api:
+    """Return the API of an account on a runtime."""
+    policy = RetryPolicy(settings.max_retries, settings.max_retry_wait, settings.retry_budget)
+    return Api(runtime, policy, settings.account, settings.base_url)

@@ -1,4 +1,4 @@
-"""Durations: a number of seconds, a `timedelta`, or text with a unit such as `"90s"`, `"5m"`, `"2h"`, `"30d"`."""
+"""Durations: a number of seconds, a `timedelta`, or text with a unit such as `"90s"`, `"5m"` or `"30d"`."""
 
 from __future__ import annotations
 

@@ -60,9 +60,9 @@ class BulkOutcome(Model):
 
     Attributes:
         outcome: `"deleted"`; `"already_gone"` (missing, and either `missing_ok` was given or an earlier
-            attempt deleted it); `"stopping"` (the stop was accepted); `"stopped"` (it had been stopped already);
-            `"not_found"`; `"skipped"` (not touched, `error` says why); `"failed"` (definitely not done);
-            `"unknown"` (it may have been done); `"not_tried"`.
+            attempt deleted it); `"stopping"` (the stop was accepted); `"stopped"` (it had been stopped
+            already); `"not_found"`; `"skipped"` (not touched, `error` says why); `"failed"` (definitely not
+            done); `"unknown"` (it may have been done); `"not_tried"`.
         error: the reason, if there is one.
         request_id: of the request that decided the outcome.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from qf_tasks import Settings, TaskClient
-from qf_tasks._clock import Clock
+from qf_tasks._runtime.blocking import Clock
 from qf_tasks.sandbox import Sandbox
 
 _TICK = 2e-6  # a sleep does not end early, and the sandbox tells its time in whole microseconds

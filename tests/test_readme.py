@@ -9,7 +9,7 @@ import pytest
 
 import qf_tasks
 from qf_tasks import Settings, TaskClient
-from qf_tasks._clock import Clock
+from qf_tasks._runtime.blocking import Clock
 from qf_tasks.sandbox import Sandbox
 from tests.sandbox_time import SandboxTime
 

@@ -15,8 +15,8 @@ from qianfan.resources.console import utils as console
 from qianfan.resources.typing import QfRequest, QfResponse
 from qianfan.version import VERSION
 
-from qf_tasks import Settings, _transport
-from qf_tasks._failures import RULES
+from qf_tasks import Settings
+from qf_tasks._transport import sdk_hook
 
 # Other code's calls keep the SDK's own reading of the time, which Python 3.12 and later complain about.
 pytestmark = pytest.mark.filterwarnings(
@@ -142,7 +142,7 @@ def test_config_raises_what_has_a_rule(kind: type[Exception]) -> None:
 
 
 def test_defaults_of_the_sdk_are_ours() -> None:
-    assert DefaultValue.IAMSignExpirationSeconds == _transport._SIGNATURE_SECONDS, (
+    assert DefaultValue.IAMSignExpirationSeconds == sdk_hook.SIGNATURE_SECONDS, (
         "the SDK's signatures are good for another time: follow it in _SIGNATURE_SECONDS"
     )
     default = Settings(access_key="access-key", secret_key="secret-key").base_url

@@ -17,7 +17,7 @@ from qf_tasks import (
     TaskNotFoundError,
     WaitTimeoutError,
 )
-from qf_tasks._clock import Clock
+from qf_tasks._runtime.blocking import Clock
 from qf_tasks.sandbox import Fault, Sandbox
 
 from .conftest import MakeClient

@@ -80,7 +80,7 @@ _NOT_FOUND_CODE = re.compile(
     re.IGNORECASE,
 )
 _NEVER_CONNECTED = frozenset(
-    {"NameNotResolved", "ConnectionFailed", "ConnectTimeout", "CertificateNotVerified"}
+    {"NameNotResolved", "ConnectionFailed", "ConnectTimeout", "CertificateNotVerified", "ProxyFailed"}
 )
 
 
@@ -99,6 +99,11 @@ def api_error(message: str, **details: Unpack[ErrorDetails]) -> ApiError:
 def is_known(code: str) -> bool:
     """Return whether the meaning of a code is known."""
     return code in _BY_CODE
+
+
+def says_not_found(code: str | None) -> bool:
+    """Return whether a code means that a task does not exist; a status of 404 alone can mean more."""
+    return bool(code) and _NOT_FOUND_CODE.fullmatch(code or "") is not None
 
 
 def may_have_been_applied(error: QfTasksError) -> bool:
@@ -124,6 +129,6 @@ def _class_of(code: str, status: int, *, has_task: bool) -> type[ApiError]:
         return ServerError
     if known := _BY_CODE.get(code):
         return known
-    if has_task and (status == 404 or _NOT_FOUND_CODE.fullmatch(code)):
+    if has_task and (status == 404 or says_not_found(code)):
         return TaskNotFoundError
     return _BY_STATUS.get(status, ApiError)

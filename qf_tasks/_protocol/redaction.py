@@ -38,6 +38,8 @@ def redact_bytes(content: bytes, secrets: Iterable[str] = ()) -> bytes:
 
 def one_line(text: str, limit: int = 500) -> str:
     """Return text that others wrote as one short printable line, without signed headers."""
+    if len(text) <= limit and text.isprintable() and "  " not in text:
+        return redact(text).strip()
     printable = "".join(char if char.isprintable() else " " for char in redact(text[: 4 * limit]))
     line = " ".join(printable.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"

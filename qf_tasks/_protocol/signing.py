@@ -34,16 +34,17 @@ def authorization(
         lifetime: For how many seconds it is valid.
     """
     prefix = f"bce-auth-v1/{access_key}/{timestamp}/{lifetime}"
-    parameters = sorted(
-        f"{_encode(name)}={_encode(value)}"
-        for name, value in query.items()
-        if name.lower() != "authorization"
-    )
+    parameters = {name: value for name, value in query.items() if name.lower() != "authorization"}
     stripped = {name.strip().lower(): value.strip() for name, value in headers.items()}
     lines = sorted(f"{_encode(name)}:{_encode(value)}" for name, value in stripped.items() if value)
-    canonical = "\n".join((method, _encode(path, safe="/"), "&".join(parameters), "\n".join(lines)))
+    canonical = "\n".join((method, _encode(path, safe="/"), query_string(parameters), "\n".join(lines)))
     signature = _hmac(_hmac(secret_key, prefix), canonical)
     return f"{prefix}/{';'.join(sorted(stripped))}/{signature}"
+
+
+def query_string(parameters: Mapping[str, str]) -> str:
+    """Return parameters in the encoding and order in which they are signed."""
+    return "&".join(sorted(f"{_encode(name)}={_encode(value)}" for name, value in parameters.items()))
 
 
 def _hmac(key: str, message: str) -> str:

@@ -1,6 +1,6 @@
-"""The service on one machine, without an account: checks signatures, keeps state, fails to order.
+"""A local server that behaves like the service: it checks signatures, keeps tasks, and injects faults.
 
-An island: it imports nothing of the client, and nothing but HTTP connects the two.
+The package is isolated: it shares no code with the client, the two meet over HTTP.
 """
 
 try:
@@ -9,7 +9,7 @@ except ModuleNotFoundError as _missing:
     raise ImportError("the sandbox needs aiohttp: pip install 'qf-tasks[sandbox]'") from _missing
 
 from .behavior import ServerBehavior
-from .faults import Fault
+from .faults import Fault, InjectedFault
 from .service import RecordedRequest
 
-__all__ = ["Fault", "RecordedRequest", "Sandbox", "ServerBehavior"]
+__all__ = ["Fault", "InjectedFault", "RecordedRequest", "Sandbox", "ServerBehavior"]

@@ -1,8 +1,4 @@
-"""What nobody has documented, decided once.
-
-Everything here is a choice of the sandbox, not a fact of the service. A client that works under every
-value of `ServerBehavior` does not lean on a guess.
-"""
+"""What is not documented of the service, decided in one place."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,39 +6,55 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class ServerBehavior:
-    """The open questions of the service, each with the answer the sandbox gives by default."""
+    """How the service behaves where its documentation is silent.
+
+    Every field is a choice of the sandbox, not a fact of the service. A client that works with all values
+    does not depend on a guess.
+    """
 
     # A task id that the account does not have.
     not_found_status: int = 404
     not_found_code: str = "TaskNotFound"
 
-    # A state that forbids the action: deleting an active task, stopping a final one.
+    # An action that the state of the task forbids: deleting an active task, stopping one that has ended.
     wrong_state_status: int = 400
     wrong_state_code: str = "InvalidTaskStatus"
 
-    # The code of the quota is documented, its status is not.
+    # The code of an exceeded quota is documented, its status is not.
     quota_status: int = 400
 
     # Stopping a task that has ended: an error, or `"result": false`, or `"result": true`.
     stop_final: Literal["refused", "false", "true"] = "refused"
 
-    # Whether the task that `marker` names is itself in the page.
+    # Whether the page contains the task that `marker` names.
     inclusive_marker: bool = True
 
-    # A marker whose task was deleted: `InvalidMarker`, or the place where it was.
+    # A marker whose task was deleted: `InvalidMarker`, or the page that follows its former position.
     stale_marker_refused: bool = True
 
-    # Whether `pageInfo` has `nextMarker` while there is more.
+    # Whether `pageInfo` of a truncated page has `nextMarker`.
     next_marker: bool = True
 
     # A request without `Authorization`.
     unsigned_status: int = 403
     unsigned_code: str = "AccessDenied"
 
-    # A path other than the route; never to be taken for a task that is not there.
+    # An unknown path; its code differs from that of a missing task.
     unknown_path_status: int = 404
     unknown_path_code: str = "InvalidURI"
 
     # A missing or unknown `Action`.
     unknown_action_status: int = 400
     unknown_action_code: str = "InvalidAction"
+
+    # A choice: create replaces what was not sent by defaults, such as a temperature and a description.
+    fill_in_defaults: bool = False
+
+    # A choice: seconds of the sandbox's clock after its creation during which a task is not listed.
+    list_delay: float = 0.0
+
+    # A choice: seconds of the sandbox's clock after its creation during which describing a task gives 404.
+    describe_delay: float = 0.0
+
+    # A choice: the error (status, code, message) of every signed request: arrears, maintenance.
+    reject_all: tuple[int, str, str] | None = None

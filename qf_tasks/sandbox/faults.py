@@ -1,37 +1,51 @@
-"""What may go wrong between a client and the service: small objects, and the orders for them.
+"""Faults between client and service: small values, and which request gets which.
 
-A `Fault` says what becomes of an answer and of the line; it knows neither sockets nor tasks.
+A `Fault` says what happens to a response and its connection; it knows neither sockets nor tasks.
 """
 
-import hashlib
 import http.client
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
-from .wire import JSON_TYPE, Answer, error, write_json
+from .http_messages import JSON_TYPE, Response, dump_json, error
 
 _PROXY_PAGE = "<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>\n"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Fault:
     """One thing that goes wrong. Make it with one of the class methods.
 
-    `applied` tells whether the service carries the request out all the same. Two of them are joined by
-    `dataclasses.replace`: `replace(Fault.status(503), delay=2)` is a slow refusal.
+    `applied` says whether the service carries out the request all the same. `dataclasses.replace` combines
+    two faults: `replace(Fault.status(503), delay=2)` is a slow error.
     """
 
     applied: bool
     status_code: int | None = None
-    refusal: tuple[str, str] | None = None
+    error: tuple[str, str] | None = None
     content: bytes | None = None
     function: Callable[[Any], Any] | None = None
     extra_headers: tuple[tuple[str, str], ...] = ()
+    informational_head: bytes = b""
     delay: float = 0.0
     body_delay: float = 0.0
+    seconds_per_byte: float = 0.0
+    trickles_headers: bool = False
+    zeros: int = 0
+    zeros_are_compressed: bool = False
     sends: Literal["all", "half", "nothing"] = "all"
+
+    def __repr__(self) -> str:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        given = [
+            f"{field.name}={values[field.name]!r}"
+            for field in fields(self)
+            if values[field.name] != field.default
+        ]
+        return f"Fault({', '.join(given)})"
 
     @classmethod
     def status(
@@ -39,28 +53,37 @@ class Fault:
         status: int,
         *,
         code: str | None = None,
-        message: str = "ordered of the sandbox",
+        message: str = "injected by the sandbox",
         retry_after: str | float | None = None,
         headers: Mapping[str, str] | None = None,
         applied: bool = False,
     ) -> Self:
-        """An error in the service's shape; `code` is the status in words by default."""
+        """An error response of the service.
+
+        Args:
+            status: The HTTP status, 200 to 599.
+            code: By default the phrase of the status, such as "ServiceUnavailable".
+            message: The message of the error.
+            retry_after: The header `Retry-After`: seconds or a date.
+            headers: Other headers.
+            applied: Whether the request is carried out all the same.
+        """
         if not 200 <= status <= 599:
-            raise ValueError(f"no final HTTP status: {status}")
-        words = http.client.responses.get(status, f"Status{status}").replace(" ", "")
+            raise ValueError(f"not the status of a final response: {status}; use 200 to 599")
+        phrase = http.client.responses.get(status, f"Status{status}").replace(" ", "")
         extra = dict(headers or {})
         if retry_after is not None:
             extra["Retry-After"] = str(retry_after)
         return cls(
             applied=applied,
             status_code=status,
-            refusal=(code or words, message),
+            error=(code or phrase, message),
             extra_headers=tuple(extra.items()),
         )
 
     @classmethod
     def hidden_error(cls, code: str, message: str, *, applied: bool = False) -> Self:
-        """An error that says 200."""
+        """An error response with the status 200."""
         return cls.status(200, code=code, message=message, applied=applied)
 
     @classmethod
@@ -70,23 +93,49 @@ class Fault:
 
     @classmethod
     def reset_after(cls) -> Self:
-        """The request is carried out, then the connection is reset without an answer."""
+        """The request is carried out, then the connection is reset without a response."""
         return cls(applied=True, sends="nothing")
 
     @classmethod
     def truncated(cls) -> Self:
-        """The request is carried out; half of the promised bytes come, then the line is closed."""
+        """The request is carried out; the connection is closed after half of the response's body."""
         return cls(applied=True, sends="half")
 
     @classmethod
     def slow(cls, seconds: float) -> Self:
-        """The request is carried out; its answer, headers and all, comes after `seconds`."""
+        """The request is carried out; the response, headers included, comes after `seconds`."""
         return cls(applied=True, delay=seconds)
 
     @classmethod
     def slow_body(cls, seconds: float) -> Self:
         """The headers and half of the body come at once, the rest after `seconds`."""
         return cls(applied=True, body_delay=seconds)
+
+    @classmethod
+    def trickle(cls, seconds_per_byte: float, *, headers: bool = False) -> Self:
+        """The response comes byte by byte: its body alone, or with `headers` all of it."""
+        return cls(applied=True, seconds_per_byte=seconds_per_byte, trickles_headers=headers)
+
+    @classmethod
+    def informational(
+        cls, status: int = 103, delay: float = 0.05, *, headers: Mapping[str, str] | None = None
+    ) -> Self:
+        """A response with a 1xx status comes first, the real one after `delay` seconds."""
+        if not 100 <= status <= 199:
+            raise ValueError(f"not an informational status: {status}; use 100 to 199")
+        phrase = http.client.responses.get(status, "Informational")
+        lines = [
+            f"HTTP/1.1 {status} {phrase}",
+            *(f"{name}: {text}" for name, text in (headers or {}).items()),
+        ]
+        head = "".join(f"{line}\r\n" for line in [*lines, ""])
+        return cls(applied=True, informational_head=head.encode(), delay=delay)
+
+    @classmethod
+    def huge(cls, size: int, *, gzip: bool = True, applied: bool = False) -> Self:
+        """A body of `size` zero bytes, compressed or not, which is streamed and never held in memory."""
+        headers = {"Content-Encoding": "gzip"} if gzip else {}
+        return replace(cls.body(b"", headers=headers, applied=applied), zeros=size, zeros_are_compressed=gzip)
 
     @classmethod
     def body(
@@ -98,114 +147,113 @@ class Fault:
         headers: Mapping[str, str] | None = None,
         applied: bool = False,
     ) -> Self:
-        """Any bytes from elsewhere: none of the service's headers, so no request id either."""
+        """A response that is not the service's: any bytes, and no request id."""
         extra = {"Content-Type": content_type, **(headers or {})}
-        return cls(
-            applied=applied,
-            status_code=status,
-            content=content,
-            extra_headers=tuple(extra.items()),
-        )
+        return cls(applied=applied, status_code=status, content=content, extra_headers=tuple(extra.items()))
 
     @classmethod
     def html(cls, status: int = 502, *, applied: bool = False) -> Self:
-        """The page of a proxy."""
+        """The error page of a proxy."""
         page = _PROXY_PAGE.format(f"{status} {http.client.responses.get(status, '')}".strip())
         return cls.body(page.encode(), status=status, content_type="text/html", applied=applied)
 
     @classmethod
     def redirect(cls, status: int = 302, *, location: str = "/elsewhere") -> Self:
-        """A redirection; a client that follows the default one is noted as unexpected."""
+        """A redirect; a client that follows it to the default location makes an unexpected request."""
         headers = {"Location": location}
         return cls.body(b"", status=status, content_type="text/html", headers=headers)
 
     @classmethod
     def transform(cls, function: Callable[[Any], Any]) -> Self:
-        """The request is carried out; `function` makes another JSON value of the answer's."""
+        """The request is carried out; `function` turns the JSON value of the response into another."""
         return cls(applied=True, function=function)
 
     @classmethod
     def headers(cls, headers: Mapping[str, str]) -> Self:
-        """The answer as it is, with more headers."""
+        """The normal response with other headers added or replaced."""
         return cls(applied=True, extra_headers=tuple(headers.items()))
 
-    def alter(self, answer: Answer, request_id: str) -> Answer:
-        """The answer that goes out in place of `answer`."""
-        status = self.status_code or answer.status
+    def apply_to(self, response: Response, request_id: str) -> Response:
+        """Return the response that is sent in place of `response`."""
+        status = self.status_code or response.status
         if self.content is not None:
-            return Answer(status, dict(self.extra_headers), self.content)
-        body = answer.body
-        if self.refusal is not None:
-            body = error(request_id, status, *self.refusal).body
+            return Response(status, dict(self.extra_headers), self.content)
+        body = response.body
+        if self.error is not None:
+            body = error(request_id, status, *self.error).body
         if self.function is not None:
-            body = write_json(self.function(json.loads(body)))
+            body = dump_json(self.function(json.loads(body)))
         replaced = {name.lower() for name, _ in self.extra_headers}
-        kept = {name: text for name, text in answer.headers.items() if name.lower() not in replaced}
-        return Answer(status, kept | dict(self.extra_headers), body)
+        kept = {name: text for name, text in response.headers.items() if name.lower() not in replaced}
+        return Response(status, kept | dict(self.extra_headers), body)
 
-    def sent(self, body: bytes) -> bytes:
-        """As much of `body` as goes out before the line is cut."""
-        kept = {"all": len(body), "half": len(body) // 2, "nothing": 0}
-        return body[: kept[self.sends]]
+    def sent_part(self, body: bytes) -> bytes:
+        """Return the part of `body` that is sent before the connection is closed."""
+        length = {"all": len(body), "half": len(body) // 2, "nothing": 0}
+        return body[: length[self.sends]]
 
 
 @dataclass(kw_only=True)
-class _Order:
-    fault: Fault
-    action: str | None
-    task_id: str | None
-    times: int | None
-    skip: int
+class InjectedFault:
+    """A fault and the requests that get it: `times` requests (None: all) that match, after `skip` of them."""
 
-    def falls_on(self, action: str | None, task_id: object) -> bool:
-        """Whether this request gets the fault; counts the ones that match."""
-        if self.times == 0 or self.action not in (None, action):
-            return False
-        if self.task_id not in (None, task_id):
+    fault: Fault
+    action: str | None = None
+    task_id: str | None = None
+    times: int | None = 1
+    skip: int = 0
+    fired: int = 0
+
+    def __str__(self) -> str:
+        conditions = (f" for {name}" for name in (self.action, self.task_id) if name)
+        expected = "" if self.times is None else f" of {self.times}"
+        return f"{self.fault!r}{''.join(conditions)}: fired {self.fired}{expected} times"
+
+    def fires(self, action: str | None, task_id: object) -> bool:
+        """Whether this request gets the fault; counts the requests that match."""
+        if (
+            self.fired == self.times
+            or self.action not in (None, action)
+            or self.task_id not in (None, task_id)
+        ):
             return False
         if self.skip:
             self.skip -= 1
             return False
-        if self.times is not None:
-            self.times -= 1
+        self.fired += 1
         return True
 
+    def is_unused(self) -> bool:
+        """Whether fewer requests than expected got the fault."""
+        return self.fired < (1 if self.times is None else self.times)
 
-class FaultOrders:
-    """Which request gets which fault; the first order that matches counts."""
+
+class FaultInjector:
+    """Decides which request gets which fault; the first injected fault that matches counts."""
 
     def __init__(self) -> None:
-        self._orders: list[_Order] = []
-        self._random: tuple[float, Sequence[Fault], int] = (0.0, (), 0)
-        self._draws = 0
+        self._injected: list[InjectedFault] = []
+        self._rate, self._faults = 0.0, tuple[Fault, ...]()
+        self._random = random.Random(0)  # noqa: S311 - not for cryptography
 
-    def add(
-        self,
-        fault: Fault,
-        *,
-        action: str | None = None,
-        times: int | None = 1,
-        skip: int = 0,
-        task_id: str | None = None,
-    ) -> None:
-        """Order `fault` for the next `times` matching requests (None: for all) after `skip`."""
-        order = _Order(fault=fault, action=action, task_id=task_id, times=times, skip=skip)
-        self._orders.append(order)
+    def inject(self, injected: InjectedFault) -> None:
+        """Add a fault."""
+        self._injected.append(injected)
 
-    def add_random(self, rate: float, faults: Sequence[Fault], seed: int) -> None:
-        """Order one of `faults` for each request with probability `rate`."""
-        self._random, self._draws = (rate, tuple(faults), seed), 0
+    def inject_random(self, rate: float, faults: Sequence[Fault], seed: int) -> None:
+        """Give each request one of `faults` with probability `rate`."""
+        self._rate, self._faults = rate, tuple(faults)
+        self._random = random.Random(seed)  # noqa: S311 - reproducible, not for cryptography
 
-    def take(self, action: str | None, task_id: object) -> Fault | None:
-        """The fault of this request, or None."""
-        ordered = (order.fault for order in self._orders if order.falls_on(action, task_id))
-        return next(ordered, None) or self._draw()
+    def next_fault(self, action: str | None, task_id: object) -> Fault | None:
+        """Return the fault of this request, or None."""
+        for injected in self._injected:
+            if injected.fires(action, task_id):
+                return injected.fault
+        if self._random.random() < self._rate:
+            return self._random.choice(self._faults)
+        return None
 
-    def _draw(self) -> Fault | None:
-        """The n-th request's fate depends on the seed and on n alone."""
-        rate, faults, seed = self._random
-        self._draws += 1
-        drawn = hashlib.sha256(f"{seed}/{self._draws}".encode()).digest()
-        if not faults or int.from_bytes(drawn[:8]) >= rate * 2**64:
-            return None
-        return faults[int.from_bytes(drawn[8:16]) % len(faults)]
+    def unused(self) -> list[InjectedFault]:
+        """Return the injected faults that have not fired as often as expected."""
+        return [injected for injected in self._injected if injected.is_unused()]

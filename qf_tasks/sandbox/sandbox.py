@@ -1,36 +1,49 @@
-"""`Sandbox`: the service on one's own machine, and everything a test may do to it."""
+"""`Sandbox`: the service on this machine, and everything that a test can do with it."""
 
 import secrets
 import ssl
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
+from functools import partial
+from importlib import import_module
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .actions import Durations
 from .behavior import ServerBehavior
-from .clock import as_datetime, as_seconds
-from .faults import Fault
+from .clock import to_datetime, to_seconds
+from .faults import Fault, InjectedFault
 from .server import Server
 from .service import Key, RecordedRequest, Service
-from .store import DONE, Move, StoredTask
+from .store import DONE, StoredTask, Transition
+
+if TYPE_CHECKING:
+    from qf_tasks import TaskClient
 
 _ENDPOINT = "ernie-x1-turbo-32k"
 
 
 class Sandbox:
-    """A local server that stands in for the service: it checks signatures and keeps state.
+    """A local server that behaves like the service: it checks signatures and keeps tasks.
 
-    It listens on 127.0.0.1, on a free port unless `port` names one; a `with` statement starts and
-    stops it. `access_key` and `secret_key` are made up freshly unless given; they belong to
-    `account`.
+    A `with` statement starts and stops it. Its clock starts at the present. A task that is created queues,
+    runs and gets Done by that clock.
 
-    Its clock starts at the present and stands still, unless turned by `advance` or told to run at
-    `speed` (60: a minute each second). A task that is created queues for `queue_seconds` of it,
-    runs for `run_seconds` and is done; one that is stopped takes `stop_seconds`. `service_time` is
-    in real seconds, for each request. What nobody has documented is decided by `behavior`. The last
-    `remember` requests are kept.
+    Args:
+        port: The port on 127.0.0.1; by default any free one.
+        access_key: By default random, like `secret_key`.
+        secret_key: The secret key of `access_key`.
+        account: The account that the keys belong to.
+        ssl_context: The certificate, for HTTPS.
+        behavior: Decides what is not documented of the service.
+        queue_seconds: How long a task queues, in seconds of the sandbox's clock.
+        run_seconds: How long a task runs, in seconds of the sandbox's clock.
+        stop_seconds: How long stopping a task takes, in seconds of the sandbox's clock.
+        speed: How fast the clock runs; 60 is a minute per second.
+        frozen: Whether the clock stands still until `advance`.
+        service_time: Real seconds that each request takes.
+        remember: How many of the last requests are kept in `requests`.
     """
 
     def __init__(
@@ -53,15 +66,23 @@ class Sandbox:
         self.access_key: str = access_key or secrets.token_hex(16)
         self.secret_key: str = secret_key or secrets.token_hex(16)
         self.account = account
-        self._service = Service(
-            self.access_key,
-            Key(self.secret_key, account, None),
+        key = Key(self.secret_key, account, None)
+        self._new_service = partial(
+            Service,
+            {self.access_key: key},
             behavior=behavior or ServerBehavior(),
             durations=Durations(queue_seconds, run_seconds, stop_seconds),
             speed=0.0 if frozen else speed,
+            service_time=service_time,
             remember=remember,
         )
-        self._server = Server(self._service, port, ssl_context, service_time)
+        self._service = self._new_service()
+        self._server = Server(self._service, port, ssl_context)
+
+    def __repr__(self) -> str:
+        count = len(self.tasks)
+        where = self.url if self._server.is_running else "not started"
+        return f"<Sandbox {where}, {count} task{'' if count == 1 else 's'}>"
 
     def __enter__(self) -> Self:
         return self.start()
@@ -75,23 +96,27 @@ class Sandbox:
         self.stop()
 
     def start(self) -> Self:
-        """Itself, listening; a second start after `stop` takes the same port.
+        """Start the server and return the sandbox; after `stop`, the port is the same again.
 
         Raises:
-            OSError: the port is taken.
+            OSError: The port is in use.
         """
         self._server.start()
         return self
 
     def stop(self) -> None:
-        """Cut every connection, whatever is under way; what was kept can still be read."""
+        """Reset all connections and stop the server; tasks and requests can still be read."""
         self._server.stop()
 
-    # How a client finds it.
+    def reset(self) -> None:
+        """Go back to the initial state, without tasks, requests and faults, on the same port."""
+        self._service = self._server.service = self._new_service()
+
+    # How clients reach it
 
     @property
     def port(self) -> int:
-        """The port; raises `RuntimeError` before the first start if none was named."""
+        """The port; raises `RuntimeError` if it is not known before the first start."""
         return self._server.port
 
     @property
@@ -100,12 +125,32 @@ class Sandbox:
         return self._server.url
 
     def env(self) -> dict[str, str]:
-        """The environment variables that point a client of any language here."""
+        """The environment variables that make a client of any language use the sandbox."""
         return {
             "QIANFAN_ACCESS_KEY": self.access_key,
             "QIANFAN_SECRET_KEY": self.secret_key,
             "QIANFAN_CONSOLE_API_BASE_URL": self.url,
         }
+
+    # The only link to the client library: users get a client in one line, and the two still meet over HTTP.
+
+    def client(self, **settings: Any) -> "TaskClient":
+        """Return a `TaskClient` of the sandbox.
+
+        Args:
+            **settings: Other settings of the client, such as `max_retries=0`.
+        """
+        from qf_tasks import Settings, TaskClient
+
+        return TaskClient(Settings(**self._credentials(), **settings))
+
+    def async_client(self, **settings: Any) -> Any:
+        """Return an `AsyncTaskClient` of the sandbox; as `client`."""
+        library = import_module("qf_tasks")
+        return library.AsyncTaskClient(library.Settings(**self._credentials(), **settings))
+
+    def _credentials(self) -> dict[str, Any]:
+        return {"access_key": self.access_key, "secret_key": self.secret_key, "base_url": self.url}
 
     def add_key(
         self,
@@ -117,20 +162,22 @@ class Sandbox:
     ) -> None:
         """Accept another pair of keys.
 
-        Each account has its own tasks; several keys may share one, by default that of the first
-        pair. `allowed` names the actions that the key may use, by default all; any other is
-        answered `AccessDenied`.
+        Args:
+            access_key: The access key.
+            secret_key: Its secret key.
+            account: The account whose tasks it can use; by default that of the sandbox's own keys.
+            allowed: The actions that the key may use, by default all; others get `AccessDenied`.
         """
         permitted = None if allowed is None else frozenset(allowed)
         with self._service.lock:
             self._service.keys[access_key] = Key(secret_key, account or self.account, permitted)
 
     def revoke_key(self, access_key: str) -> None:
-        """Know this key no more; raises `KeyError` where it was not known."""
+        """Stop accepting a key; raises `KeyError` if it is unknown."""
         with self._service.lock:
             del self._service.keys[access_key]
 
-    # What it keeps.
+    # Tasks
 
     def add_task(
         self,
@@ -149,25 +196,40 @@ class Sandbox:
         ends_as: str = DONE,
         progress: int | None = None,
         error_code: int = 1,
-        error_reason: str = "the sandbox was told to let this task fail",
+        error_reason: str = "the sandbox made this task fail",
         fields: Mapping[str, Any] | None = None,
     ) -> str:
-        """The id of a task that is put in without a request; the quota does not count here.
+        """Add a task without a request and return its id; the quota does not apply.
 
-        It stays in `run_status`, which may be a word that the service does not know, unless it
-        `ends_after` so many seconds of the sandbox's clock, as `ends_as`. Both times are the
-        sandbox's present by default. `fields` lie over the service's object as they are.
+        Args:
+            task_id: By default a new one.
+            run_status: The state, which may be one that the service does not have.
+            name: By default a numbered one.
+            description: The description.
+            endpoint: The endpoint, unless `model_id` is given.
+            model_id: The id of a model version.
+            account: By default the account of the sandbox's own keys.
+            creator: By default the account.
+            create_time: By default the present of the sandbox, like `finish_time`.
+            finish_time: When the task got into its state.
+            ends_after: Seconds of the sandbox's clock after which the state changes to `ends_as`; by
+                default it never changes.
+            ends_as: The state after `ends_after`.
+            progress: By default as it follows from the state.
+            error_code: Shown if the task is Failed, like `error_reason`.
+            error_reason: Why the task failed.
+            fields: Other fields of the response, which replace those of the service.
 
         Raises:
-            ValueError: the id is taken, or a time has no time zone.
+            ValueError: The id is in use, or a time has no time zone.
         """
         with self._service.lock:
             now, store = self._service.clock.seconds(), self._service.store
             account = account or self.account
-            position = store.position(as_seconds(create_time, now), task_id)
-            moves = [Move(as_seconds(finish_time, now), run_status)]
+            position = store.position(to_seconds(create_time) if create_time else now, task_id)
+            transitions = [Transition(to_seconds(finish_time) if finish_time else now, run_status)]
             if ends_after is not None:
-                moves.append(Move(now + ends_after, ends_as))
+                transitions.append(Transition(now + ends_after, ends_as))
             model = {"modelId": model_id} if model_id else {"endpoint": endpoint or _ENDPOINT}
             created = {
                 "name": name or f"task-{position.number}",
@@ -182,7 +244,7 @@ class Sandbox:
                 account=account,
                 position=position,
                 created=created,
-                moves=moves,
+                transitions=transitions,
                 creator=creator or account,
                 progress=progress,
                 error_code=error_code,
@@ -192,7 +254,7 @@ class Sandbox:
             return store.add(task)
 
     def add_tasks(self, count: int, **task: Any) -> list[str]:
-        """The ids of `count` tasks, each put in as by `add_task(**task)`."""
+        """Add `count` tasks as by `add_task(**task)` and return their ids."""
         return [self.add_task(**task) for _ in range(count)]
 
     def set_status(self, task_id: str, run_status: str) -> None:
@@ -202,40 +264,35 @@ class Sandbox:
             if task is None:
                 raise KeyError(task_id)
             now = self._service.clock.seconds()
-            task.turn(now, Move(now, run_status))
+            task.reschedule(now, Transition(now, run_status))
 
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """The default account's tasks, oldest first: what the service would answer, by id."""
+        """The tasks of the sandbox's own account, oldest first, as the service describes them, by id."""
         return self.tasks_of(self.account)
 
     def tasks_of(self, account: str) -> dict[str, dict[str, Any]]:
-        """The same of any account."""
+        """The tasks of any account, as `tasks`."""
         with self._service.lock:
             now = self._service.clock.seconds()
-            tasks = self._service.store.of(account)
+            tasks = self._service.store.tasks_of(account)
             return {task.position.task_id: deepcopy(task.described(now)) for task in tasks}
 
-    def reset(self) -> None:
-        """Forget tasks, requests, faults, extra keys and turned clocks; keep port and connections."""
-        self._service.reset()
-        self._server.errors.clear()
-
-    # Its time.
+    # Time
 
     @property
     def now(self) -> datetime:
-        """The sandbox's present."""
-        return as_datetime(self._service.clock.seconds())
+        """The time on the sandbox's clock."""
+        return to_datetime(self._service.clock.seconds())
 
     def advance(self, seconds: float) -> None:
-        """Turn the clock on."""
+        """Move the clock forward."""
         with self._service.lock:
             self._service.clock.advance(seconds)
 
     @property
     def clock_offset(self) -> float:
-        """Seconds by which the server's clock is off, for signatures and the `Date` header."""
+        """Seconds by which the server's clock is wrong, in the check of signatures and the `Date` header."""
         return self._service.clock_offset
 
     @clock_offset.setter
@@ -245,13 +302,22 @@ class Sandbox:
     @property
     def service_time(self) -> float:
         """Real seconds that each request takes."""
-        return self._server.service_time
+        return self._service.service_time
 
     @service_time.setter
     def service_time(self, seconds: float) -> None:
-        self._server.service_time = seconds
+        self._service.service_time = seconds
 
-    # What goes wrong.
+    # Behavior and faults
+
+    @property
+    def behavior(self) -> ServerBehavior:
+        """What is not documented of the service; can be replaced while the sandbox runs."""
+        return self._service.behavior
+
+    @behavior.setter
+    def behavior(self, behavior: ServerBehavior) -> None:
+        self._service.behavior = behavior
 
     def inject(
         self,
@@ -262,38 +328,54 @@ class Sandbox:
         skip: int = 0,
         task_id: str | None = None,
     ) -> None:
-        """Let `fault` fall on the next `times` requests with a good signature (None: on all).
+        """Inject a fault into the next requests with a valid signature.
 
-        Only requests of `action` and for `task_id` count, where these are given; the first `skip`
-        of them pass. Of several orders the first that matches falls.
+        If several injected faults match a request, it gets the first of them.
+
+        Args:
+            fault: What goes wrong.
+            action: Only for requests of this action, such as "DeleteBatchInferenceTask".
+            times: How many requests get the fault; None for all.
+            skip: How many matching requests are left alone before.
+            task_id: Only for requests that name this task.
+
+        Raises:
+            ValueError: The service has no such action, or the sandbox no such task.
         """
-        with self._service.lock:
-            self._service.faults.add(fault, action=action, times=times, skip=skip, task_id=task_id)
+        self._service.inject(
+            InjectedFault(fault=fault, action=action, times=times, skip=skip, task_id=task_id)
+        )
 
     def inject_random(self, rate: float, faults: Sequence[Fault], seed: int) -> None:
-        """Let one of `faults` fall on each request with probability `rate`, the same for a seed."""
+        """Inject one of `faults` into each request with probability `rate`, the same ones for a seed."""
         with self._service.lock:
-            self._service.faults.add_random(rate, faults, seed)
+            self._service.faults.inject_random(rate, faults, seed)
 
-    # What it saw.
+    @property
+    def unused_faults(self) -> list[InjectedFault]:
+        """The injected faults that did not fire `times` times, or never if `times` is None."""
+        with self._service.lock:
+            return self._service.faults.unused()
+
+    # What it received
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests so far, or the last of them: as many as it was told to remember."""
+        """The requests so far, at most the last `remember` of them."""
         with self._service.lock:
             return list(self._service.requests)
 
     @property
     def unexpected(self) -> list[RecordedRequest]:
-        """The requests refused for their path, action or signature: mistakes of the client."""
+        """The requests that were rejected for their path, action or signature: mistakes of the client."""
         return [request for request in self.requests if request.unexpected]
 
     @property
     def connections(self) -> int:
-        """How many TCP connections were accepted since it was made."""
+        """How many TCP connections were accepted since the sandbox was made."""
         return self._server.connections
 
     @property
     def errors(self) -> list[Exception]:
-        """What went wrong in the sandbox itself and was answered 500; empty, or it has a bug."""
-        return list(self._server.errors)
+        """Bugs of the sandbox itself, whose response was a 500; normally empty."""
+        return list(self._service.errors)

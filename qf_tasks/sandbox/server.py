@@ -1,88 +1,143 @@
-"""HTTP for the service: aiohttp in a thread, on this machine only.
+"""The HTTP server of the sandbox: aiohttp in a thread, on this machine only.
 
-Knows how an answer, whole or broken, is put on the wire, and nothing of what is in it.
+Knows how a response, with or without a fault, is sent, and nothing of its content.
 """
 
 import asyncio
+import http.client
 import logging
+import os
 import socket
 import ssl
 import struct
 import threading
+import zlib
+from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
 from aiohttp import web
 
 from .faults import Fault
+from .http_messages import Request, Response
 from .service import Service
-from .wire import Answer, Request
 
-# A body is kept as it was sent; errors are kept in a list, requests in a record.
+# Bodies are kept as they were sent; errors and requests are recorded, not logged.
 _HTTP_OPTIONS: dict[str, Any] = {
     "logger": logging.getLogger(__name__),
     "access_log": None,
     "auto_decompress": False,
 }
 
-_NO_LINGER = struct.pack("ii", 1, 0)  # a closed socket then sends a reset and not an end
+_NO_LINGER = struct.pack("ii", 1, 0)  # closing such a socket resets the connection
 
-# asyncio leaks a connection that is cut while it is being accepted; some turns of the loop later it is whole.
-_TURNS_TO_ACCEPT = 10
+# asyncio leaks a connection that is closed while it is being accepted, which takes some cycles of the loop.
+_CYCLES_TO_ACCEPT = 10
+
+_ZEROS = bytes(65_536)
+_GZIP_FORMAT = 16 + zlib.MAX_WBITS
 
 
 class _Connection(web.RequestHandler):
-    """aiohttp's connection, with a number."""
+    """A connection of aiohttp, with a number."""
 
     number = 0
 
 
 class Server:
-    """Serves `service` from `start` to `stop`, which both return quickly."""
+    """Serves `service` between `start` and `stop`, which both return quickly."""
 
-    def __init__(
-        self, service: Service, port: int, ssl_context: ssl.SSLContext | None, service_time: float
-    ) -> None:
-        self.service_time = service_time
+    def __init__(self, service: Service, port: int, ssl_context: ssl.SSLContext | None) -> None:
         self.connections = 0
-        self.errors: list[Exception] = []
-        self._service = service
+        self.service = service
         self._port = port
         self._ssl_context = ssl_context
-        self._running: _Running | None = None
+        self._thread: threading.Thread | None = None
+        self._stop: Future[None]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is started."""
+        return self._thread is not None
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The base URL."""
         return f"{'https' if self._ssl_context else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def port(self) -> int:
-        """The port it listens on; the same one again after a new start."""
+        """The port, which stays the same when the server is started again."""
         if not self._port:
             raise RuntimeError("the sandbox has no port before it is started")
         return self._port
 
     def start(self) -> None:
-        """Listen; raises here what keeps the server from starting."""
-        if self._running is not None:
+        """Start listening; whatever prevents that is raised here."""
+        if self._thread is not None:
             return
-        listening = socket.create_server(("127.0.0.1", self._port), backlog=1024)
+        listener = self._listen()
+        started: Future[None] = Future()
+        self._stop = Future()
+        thread = threading.Thread(
+            target=self._run, args=(listener, started), name="qf-tasks-sandbox", daemon=True
+        )
+        thread.start()
         try:
-            self._running = _Running(self, listening, self._ssl_context)
+            started.result()
         except BaseException:
-            listening.close()
+            listener.close()
             raise
-        self._port = listening.getsockname()[1]
+        self._thread = thread
+        self._port = listener.getsockname()[1]
 
     def stop(self) -> None:
-        """Cut every connection and free the port, whatever is under way."""
-        if self._running is not None:
-            self._running.stop()
-            self._running = None
+        """Reset every connection and free the port."""
+        if self._thread is not None:
+            self._stop.set_result(None)
+            self._thread.join()
+            self._thread = None
 
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request of aiohttp's."""
+    def _listen(self) -> socket.socket:
+        try:
+            return socket.create_server(("127.0.0.1", self._port), backlog=1024)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            message = (
+                f"the sandbox cannot listen on port {self._port}: {reason}; "
+                "stop the program that uses the port, or choose another one (0: any free port)"
+            )
+            raise OSError(error.errno, message) from None
+
+    def _run(self, listener: socket.socket, started: Future[None]) -> None:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(self._serve(listener, started))
+
+    async def _serve(self, listener: socket.socket, started: Future[None]) -> None:
+        loop = asyncio.get_running_loop()
+        web_server = web.Server(self._respond)
+
+        def make_connection() -> _Connection:
+            connection = _Connection(web_server, loop=loop, **_HTTP_OPTIONS)
+            self.connections += 1
+            connection.number = self.connections
+            return connection
+
+        try:
+            server = await loop.create_server(make_connection, sock=listener, ssl=self._ssl_context)
+        except (OSError, TypeError, ValueError) as error:
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        await asyncio.wrap_future(self._stop)
+        loop.remove_reader(listener)
+        for _ in range(_CYCLES_TO_ACCEPT):
+            await asyncio.sleep(0)
+        server.close()
+        for connection in web_server.connections:
+            _reset(connection.transport)
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         received = Request(
             method=request.method,
             path=request.rel_url.raw_path,
@@ -91,93 +146,85 @@ class Server:
             body=await _read(request),
             connection=request.protocol.number if isinstance(request.protocol, _Connection) else 0,
         )
-        if self.service_time:
-            await asyncio.sleep(self.service_time)
+        service = self.service
+        await asyncio.sleep(service.service_time)
         try:
-            answer, fault = self._service.answer(received)
+            response, fault = service.respond(received)
         except Exception as error:
-            self.errors.append(error)
+            service.errors.append(error)
             raise
         if fault is None:
-            return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
-        return await _send(request, answer, fault)
-
-
-class _Running:
-    """The thread of a server, its loop and the way to end them."""
-
-    def __init__(self, server: Server, listening: socket.socket, ssl_context: ssl.SSLContext | None) -> None:
-        self._server = server
-        self._listening = listening
-        self._ssl_context = ssl_context
-        self._loop = asyncio.SelectorEventLoop()
-        self._started: Future[None] = Future()
-        self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="qf-tasks-sandbox", daemon=True)
-        self._thread.start()
-        self._started.result()
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        http = web.Server(self._server.answer)
-
-        def connection() -> _Connection:
-            made = _Connection(http, loop=self._loop, **_HTTP_OPTIONS)
-            self._server.connections += 1
-            made.number = self._server.connections
-            return made
-
-        try:
-            listener = await self._loop.create_server(connection, sock=self._listening, ssl=self._ssl_context)
-        except (OSError, TypeError, ValueError) as error:
-            self._started.set_exception(error)
-            return
-        self._started.set_result(None)
-        await self._stopping.wait()
-        self._loop.remove_reader(self._listening)
-        for _ in range(_TURNS_TO_ACCEPT):
-            await asyncio.sleep(0)
-        listener.close()
-        for open_connection in http.connections:
-            _abort(open_connection.transport)
+            return web.Response(status=response.status, headers=response.headers, body=response.body)
+        return await _send_with_fault(request, response, fault)
 
 
 async def _read(request: web.BaseRequest) -> bytes:
-    """The body; a client that leaves before its end is no error of the sandbox."""
     try:
         return await request.read()
     except (ConnectionError, web.RequestPayloadError) as error:
+        # The client is gone before the end of its body: not an error of the sandbox.
         raise web.HTTPBadRequest(reason="The body ended too early.") from error
 
 
-async def _send(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
-    """Put the answer on the wire as the fault wants it."""
+async def _send_with_fault(request: web.BaseRequest, response: Response, fault: Fault) -> web.StreamResponse:
+    transport = request.transport
+    sent = web.StreamResponse(status=response.status, headers=response.headers)
+    if transport is None:
+        return sent  # the client is gone
+    transport.write(fault.informational_head)
     await asyncio.sleep(fault.delay)
-    response = web.StreamResponse(status=answer.status, headers=answer.headers)
     if fault.sends == "nothing":
-        _abort(request.transport)
-        return response
-    response.content_length = len(answer.body)
-    await response.prepare(request)
-    at_once = len(answer.body) // (2 if fault.body_delay or fault.sends == "half" else 1)
-    await response.write(answer.body[:at_once])
-    if fault.sends == "half" and request.transport is not None:
-        request.transport.close()
-        return response
-    await asyncio.sleep(fault.body_delay)
-    await response.write(answer.body[at_once:])
-    return response
+        _reset(transport)
+    elif fault.trickles_headers:
+        await _trickle_with_headers(transport, response, fault.seconds_per_byte)
+    else:
+        if not fault.zeros:
+            sent.content_length = len(response.body)
+        await sent.prepare(request)
+        for chunk, pause in _chunks(response.body, fault):
+            await sent.write(chunk)
+            await asyncio.sleep(pause)
+        if fault.sends == "half":
+            transport.close()
+    return sent
 
 
-def _abort(transport: asyncio.BaseTransport | None) -> None:
-    """Reset the connection, unless it is gone already."""
+async def _trickle_with_headers(
+    transport: asyncio.WriteTransport, response: Response, seconds_per_byte: float
+) -> None:
+    """Send a whole response byte by byte and close the connection; aiohttp sends all headers at once."""
+    headers = {**response.headers, "Content-Length": str(len(response.body)), "Connection": "close"}
+    phrase = http.client.responses.get(response.status, "")
+    lines = [f"HTTP/1.1 {response.status} {phrase}", *(f"{name}: {text}" for name, text in headers.items())]
+    head = "".join(f"{line}\r\n" for line in [*lines, ""])
+    for byte in head.encode() + response.body:
+        if not transport.is_closing():
+            transport.write(bytes([byte]))
+            await asyncio.sleep(seconds_per_byte)
+    transport.close()
+
+
+def _chunks(body: bytes, fault: Fault) -> Iterator[tuple[bytes, float]]:
+    """Yield the parts in which a body is sent, and the seconds to pause after each."""
+    if fault.zeros:
+        compressor = zlib.compressobj(wbits=_GZIP_FORMAT)
+        for start in range(0, fault.zeros, len(_ZEROS)):
+            zeros = _ZEROS[: fault.zeros - start]
+            yield compressor.compress(zeros) if fault.zeros_are_compressed else zeros, 0.0
+        if fault.zeros_are_compressed:
+            yield compressor.flush(), 0.0
+    elif fault.seconds_per_byte:
+        yield from ((bytes([byte]), fault.seconds_per_byte) for byte in body)
+    elif fault.body_delay:
+        half = len(body) // 2
+        yield body[:half], fault.body_delay
+        yield body[half:], 0.0
+    else:
+        yield fault.sent_part(body), 0.0
+
+
+def _reset(transport: asyncio.BaseTransport | None) -> None:
+    """Reset the connection, unless it is closed already."""
     if isinstance(transport, asyncio.Transport) and not transport.is_closing():
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

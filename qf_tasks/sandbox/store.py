@@ -1,45 +1,44 @@
-"""The tasks of every account, and the states they move through.
+"""The tasks of every account and their states.
 
-A state is worked out when it is read, from the moves that were declared. Knows nothing of HTTP, of keys or
-of the shape of a request's body. Not thread-safe: its owner holds a lock.
+The state of a task is worked out when it is read, from its scheduled transitions. Knows nothing of HTTP.
+Not thread-safe: the caller holds a lock.
 """
 
 import secrets
 import string
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
-from .clock import as_text
+from .clock import to_text
 
 QUEUING, RUNNING, DONE = "Queuing", "Running", "Done"
 STOPPING, STOPPED, FAILED, EXPIRED = "Stopping", "Stopped", "Failed", "Expired"
 
-STATES = frozenset({QUEUING, RUNNING, DONE, STOPPING, STOPPED, FAILED, EXPIRED})
-ACTIVE = frozenset({QUEUING, RUNNING, STOPPING})  # what counts towards the quota (amh4suzbi)
-FINAL = STATES - ACTIVE
+ACTIVE = frozenset({QUEUING, RUNNING, STOPPING})  # what the quota counts
+FINAL = frozenset({DONE, STOPPED, FAILED, EXPIRED})
 
-# A choice: as many records are in the input of every task that is not told otherwise.
+# A choice: the number of records in the input of every task.
 RECORDS = 100
 
-# The service shows these only when a single task is described (mluhsekbp, blvje5ica).
+# The service shows these only when a single task is described.
 _NOT_LISTED = ("searchCounts", "searchTokens")
 
-_ID_LETTERS = string.ascii_lowercase + string.digits
+_ID_CHARACTERS = string.ascii_lowercase + string.digits
 
 
-class Move(NamedTuple):
-    """From this moment on, the task is in this state."""
+class Transition(NamedTuple):
+    """From this time on, the task has this state."""
 
-    at: float
+    time: float
     run_status: str
 
 
 class Position(NamedTuple):
-    """A task's place in the list of its account: by creation, then in order of arrival."""
+    """The position of a task in the list of its account: by creation time, then by order of arrival."""
 
     created_at: float
     number: int
@@ -53,77 +52,73 @@ class StoredTask:
     account: str
     position: Position
     created: dict[str, Any]
-    moves: list[Move]
+    transitions: list[Transition]
     creator: str
     output_dir: str = field(default_factory=lambda: secrets.token_hex(12))
     progress: int | None = None
     error_code: int = 1
-    error_reason: str = "the sandbox was told to let this task fail"
+    error_reason: str = ""
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def run_status(self, now: float) -> str:
-        """The state at `now`."""
-        return self._move(now).run_status
+        """Return the state at the time `now`."""
+        return self._last_transition(now).run_status
 
-    def _move(self, now: float) -> Move:
-        reached = self.moves[0]
-        for move in self.moves:
-            if move.at > now:
-                break
-            reached = move
-        return reached
+    def _last_transition(self, now: float) -> Transition:
+        past = [transition for transition in self.transitions if transition.time <= now]
+        return past[-1] if past else self.transitions[0]
 
-    def turn(self, now: float, *moves: Move) -> None:
-        """Replace what was to come; the records done so far stay done."""
-        self.progress = self._records_done(now) if moves[-1].run_status != DONE else None
-        self.moves = list(moves)
+    def reschedule(self, now: float, *transitions: Transition) -> None:
+        """Replace the scheduled transitions; unless the task gets Done, its progress stays as it is now."""
+        self.progress = self._records_done(now) if transitions[-1].run_status != DONE else None
+        self.transitions = list(transitions)
 
     def _records_done(self, now: float) -> int:
         if self.progress is not None:
             return self.progress
         status = self.run_status(now)
-        running = next((i for i, move in enumerate(self.moves) if move.run_status == RUNNING), None)
         if status == DONE:
             return RECORDS
-        if running is None or status == QUEUING:
+        states = [transition.run_status for transition in self.transitions]
+        if status == QUEUING or RUNNING not in states:
             return 0
-        start = self.moves[running].at
-        end = self.moves[running + 1].at if running + 1 < len(self.moves) else float("inf")
+        running = states.index(RUNNING)
+        start = self.transitions[running].time
+        end = self.transitions[running + 1].time if running + 1 < len(states) else float("inf")
         return RECORDS if now >= end else int(RECORDS * (now - start) / (end - start))
 
     def described(self, now: float) -> dict[str, Any]:
-        """The task as `DescribeBatchInferenceTask` answers it (mluhsekbp)."""
-        move = self._move(now)
-        wire = {
+        """Return the task as `DescribeBatchInferenceTask` shows it."""
+        transition = self._last_transition(now)
+        fields = {
             "taskId": self.position.task_id,
             **self.created,
             "searchCounts": 0,
             "searchTokens": 0,
-            "runStatus": move.run_status,
-            **self._outcome(move, now),
+            "runStatus": transition.run_status,
+            **self._fields_of_state(transition, now),
             "creator": self.creator,
-            "createTime": as_text(self.position.created_at),
+            "createTime": to_text(self.position.created_at),
         }
-        return wire | self.overrides
+        return fields | self.overrides
 
     def listed(self, now: float) -> dict[str, Any]:
-        """The task as it stands in `taskList`."""
-        wire = self.described(now)
-        return {name: value for name, value in wire.items() if name not in _NOT_LISTED}
+        """Return the task as an item of `taskList`."""
+        return {name: value for name, value in self.described(now).items() if name not in _NOT_LISTED}
 
-    def _outcome(self, move: Move, now: float) -> dict[str, Any]:
-        """What the state adds: each member only where its page says so."""
+    def _fields_of_state(self, transition: Transition, now: float) -> dict[str, Any]:
+        """Return the fields that are documented for this state alone."""
         done = self._records_done(now)
-        wire: dict[str, Any] = {"progress": done}
-        if move.run_status != QUEUING:
-            wire["outputDir"] = self.output_dir
-        if move.run_status == DONE:
-            wire |= {"inputTokenUsage": 12 * done, "outputTokenUsage": 48 * done}
-        if move.run_status == FAILED:
-            wire |= {"errorCode": self.error_code, "errorReason": self.error_reason}
-        if move.run_status in FINAL:
-            wire["finishTime"] = as_text(move.at)
-        return wire
+        fields: dict[str, Any] = {"progress": done}
+        if transition.run_status != QUEUING:
+            fields["outputDir"] = self.output_dir
+        if transition.run_status == DONE:
+            fields |= {"inputTokenUsage": 12 * done, "outputTokenUsage": 48 * done}
+        if transition.run_status == FAILED:
+            fields |= {"errorCode": self.error_code, "errorReason": self.error_reason}
+        if transition.run_status in FINAL:
+            fields["finishTime"] = to_text(transition.time)
+        return fields
 
 
 class Store:
@@ -131,82 +126,78 @@ class Store:
 
     def __init__(self) -> None:
         self._tasks: dict[str, StoredTask] = {}
-        self._order: defaultdict[str, list[Position]] = defaultdict(list)
+        self._positions: defaultdict[str, list[Position]] = defaultdict(list)
         self._deleted: dict[tuple[str, str], Position] = {}
-        self._numbers = 0
+        self._count = 0
 
     def position(self, created_at: float, task_id: str | None = None) -> Position:
-        """A place for a new task; raises `ValueError` where the id is taken."""
-        task_id = task_id or self._new_id()
+        """Return the position of a new task; raises `ValueError` for an id that is in use."""
+        task_id = task_id or "infer-" + "".join(secrets.choice(_ID_CHARACTERS) for _ in range(12))
         if task_id in self._tasks:
-            raise ValueError(f"there is a task {task_id} already")
-        self._numbers += 1
-        return Position(created_at, self._numbers, task_id)
-
-    def _new_id(self) -> str:
-        return "infer-" + "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
+            raise ValueError(f"task {task_id} already exists")
+        self._count += 1
+        return Position(created_at, self._count, task_id)
 
     def add(self, task: StoredTask) -> str:
-        """Keep a task; returns its id."""
+        """Store a task and return its id."""
         self._tasks[task.position.task_id] = task
-        insort(self._order[task.account], task.position)
+        insort(self._positions[task.account], task.position)
         return task.position.task_id
 
     def delete(self, task: StoredTask) -> None:
-        """Forget a task, but not where it stood."""
-        order = self._order[task.account]
-        del order[bisect_left(order, task.position)]
+        """Delete a task; its former position is kept for markers."""
+        positions = self._positions[task.account]
+        del positions[bisect_left(positions, task.position)]
         del self._tasks[task.position.task_id]
         self._deleted[task.account, task.position.task_id] = task.position
 
     def get(self, task_id: str, account: str | None = None) -> StoredTask | None:
-        """The task, or None where no such task is in `account` (None: in any)."""
+        """Return a task of `account`, or of any account if that is None."""
         task = self._tasks.get(task_id)
         return task if task and account in (None, task.account) else None
 
-    def of(self, account: str) -> list[StoredTask]:
-        """The account's tasks, oldest first."""
-        return [self._tasks[position.task_id] for position in self._order[account]]
+    def ids(self) -> list[str]:
+        """Return the ids of all tasks of all accounts, the deleted ones last."""
+        return [*self._tasks, *(task_id for _, task_id in self._deleted)]
+
+    def tasks_of(self, account: str) -> list[StoredTask]:
+        """Return the tasks of an account, oldest first."""
+        return [self._tasks[position.task_id] for position in self._positions[account]]
 
     def count(self, account: str, states: Collection[str], now: float) -> int:
-        """How many of the account's tasks are in one of `states`."""
-        return sum(task.run_status(now) in states for task in self.of(account))
+        """Return how many tasks of the account are in one of `states`."""
+        return sum(task.run_status(now) in states for task in self.tasks_of(account))
 
-    def deleted(self, account: str, task_id: str) -> Position | None:
-        """Where a deleted task stood."""
+    def position_of_deleted(self, account: str, task_id: str) -> Position | None:
+        """Return the former position of a deleted task."""
         return self._deleted.get((account, task_id))
 
     def page(
         self,
         account: str,
+        matches: Callable[[StoredTask], bool],
         *,
         start: Position | None,
         inclusive: bool,
         reverse: bool,
-        states: Collection[str],
         size: int,
-        now: float,
     ) -> tuple[list[StoredTask], StoredTask | None]:
-        """Up to `size` tasks from `start` on, and the one after them, if any."""
-        found = (
-            task
-            for task in self._walk(account, start, inclusive, reverse)
-            if not states or task.run_status(now) in states
-        )
+        """Return up to `size` matching tasks from `start` on, and the next one after them, if any."""
+        found = filter(matches, self._tasks_from(account, start, inclusive, reverse))
         return list(islice(found, size)), next(found, None)
 
-    def _walk(
+    def _tasks_from(
         self, account: str, start: Position | None, inclusive: bool, reverse: bool
     ) -> Iterator[StoredTask]:
-        order = self._order[account]
+        positions = self._positions[account]
         if start is None:
-            first = len(order) - 1 if reverse else 0
+            first = len(positions) - 1 if reverse else 0
         else:
-            first = bisect_left(order, start)
-            stands = first < len(order) and order[first] == start
-            if reverse and not (stands and inclusive):
+            first = bisect_left(positions, start)
+            exists = first < len(positions) and positions[first] == start
+            if reverse and not (exists and inclusive):
                 first -= 1
-            elif stands and not inclusive:
+            elif exists and not inclusive:
                 first += 1
-        indices = range(first, -1, -1) if reverse else range(first, len(order))
-        return (self._tasks[order[index].task_id] for index in indices)
+        indices = range(first, -1, -1) if reverse else range(first, len(positions))
+        return (self._tasks[positions[index].task_id] for index in indices)

@@ -8,24 +8,26 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 from qf_tasks.models import Model
-from qf_tasks.settings.precedence import Keywords, checked_call, pick, unseen
-from qf_tasks.settings.sources import Source, Value, collect
+from qf_tasks.settings.keywords import Keywords, Value, call_of, hide
+from qf_tasks.settings.precedence import find_problem, resolve
+from qf_tasks.settings.settings import Settings
+from qf_tasks.settings.sources import Source, collect
 
-State = Literal["used", "passed over", "empty", "absent", "unreadable", "refused"]
+State = Literal["used", "ignored", "empty", "absent", "unreadable", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class SourceReport(Model):
-    """What became of one source, or of one place where it was looked for.
+    """One source, or one place where a file could have been.
 
     Attributes:
         name: `"keyword arguments"`, `"environment"`, `".env"` or `"settings file"`.
-        path: of the file, absolute.
-        state: `"used"` where something of it is in effect, `"passed over"` where others had it all first,
-            `"empty"` where it holds no settings; `"refused"` stops `Settings.load`, and `note` says why.
-        fields: the settings that it holds, by name; `in_effect` those of them that no other source overrules.
-        note: what is to be said about it.
-        profiles: those of a settings file; `profile` is the one taken.
+        path: The absolute path of the file.
+        state: `"used"` if some of its values are in effect, `"ignored"` if other sources set all of them,
+            `"empty"` if it has no settings, `"refused"` if `Settings.load` fails because of it: see `note`.
+        fields: The names of its settings; `in_effect` are those that no other source overrides.
+        note: The problem, or warnings.
+        profiles: The profiles of a settings file; `profile` is the one in use.
     """
 
     name: str
@@ -41,40 +43,39 @@ class SourceReport(Model):
 def inspect_sources(**keywords: Unpack[Keywords]) -> tuple[SourceReport, ...]:
     """Return what each source holds, by names alone, in the order of precedence.
 
-    Takes the keywords of `Settings.load`; missing keys and broken files are reported, not raised.
+    Missing keys and broken files are reported, not raised.
+
+    Args:
+        **keywords: Those of `Settings.load`.
 
     Raises:
-        InvalidArgumentError: a keyword is unknown, blank or of the wrong type.
+        InvalidArgumentError: A keyword is unknown, blank or of the wrong type.
     """
-    given = unseen(keywords)
-    del keywords
-    sources = collect(checked_call(given))
-    picked = pick(sources)
-    return tuple(_report(source, picked) for source in sources)
+    keywords = hide(keywords)
+    sources = collect(Settings, call_of(keywords))
+    resolved = resolve(sources)
+    problem = find_problem(sources)
+    notes = {id(problem.source): problem.message} if problem and problem.source else {}
+    return tuple(_report(source, resolved, source.problem or notes.get(id(source))) for source in sources)
 
 
-def _report(source: Source, picked: Mapping[str, Value]) -> SourceReport:
+def _report(source: Source, resolved: Mapping[str, Value], problem: str | None) -> SourceReport:
+    in_effect = tuple(name for name, value in source.values.items() if resolved.get(name) is value)
     return SourceReport(
         name=source.name,
         path=source.path,
-        state=_state(source, picked),
+        state="refused" if problem else _state(source, in_effect),
         fields=tuple(source.values),
-        note=source.problem or source.note,
+        note=problem or "; ".join(source.notes) or None,
         profiles=source.profiles,
         profile=source.profile,
-        in_effect=_in_effect(source, picked),
+        in_effect=in_effect,
     )
 
 
-def _in_effect(source: Source, picked: Mapping[str, Value]) -> tuple[str, ...]:
-    return tuple(name for name, value in source.values.items() if picked.get(name) is value)
-
-
-def _state(source: Source, picked: Mapping[str, Value]) -> State:
-    if source.problem:
-        return "refused"
+def _state(source: Source, in_effect: tuple[str, ...]) -> State:
     if source.state != "read":
         return source.state
     if not source.values:
         return "empty"
-    return "used" if _in_effect(source, picked) else "passed over"
+    return "used" if in_effect else "ignored"

@@ -1,23 +1,21 @@
-"""Which source wins, what is refused about them, and what the log is told.
+"""Decides which source a setting comes from, and whether the sources can be used together.
 
-Values are passed on unseen: whether one is well formed is for `Settings` to say.
+Three rules are ours and not those of pydantic-settings. Both keys come from the first source that has either.
+A source that the caller named is not overridden by one that was found (`collect` orders them so). And a file
+that may be a stranger's does not say where requests signed with other keys go.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from typing import TypedDict
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from pydantic import SecretStr
+from qf_tasks.settings import validators
+from qf_tasks.settings.keywords import Value
+from qf_tasks.settings.sources import PAIR, Source
+from qf_tasks.settings.variables import CONFIG, ENV_FILE, PROFILE, VARIABLES
 
-from qf_tasks.errors import ConfigurationError, InvalidArgumentError
-from qf_tasks.settings.files import absolute
-from qf_tasks.settings.sources import OTHER_KEYS, PAIR, VARIABLES, Call, Source, Value, did_you_mean
-
-KEYWORD = "keyword argument"
 KEY_HINT = (
     "Take both keys of one IAM pair (安全认证 Access Key / Secret Key, "
     "https://cloud.baidu.com/doc/Reference/s/9jwvz2egb), from one source. "
@@ -28,153 +26,114 @@ _SET_HINT = (
     "Set QIANFAN_ACCESS_KEY and QIANFAN_SECRET_KEY, or write both keys into config/qf_tasks.toml "
     "(`qf-tasks config --example` shows how)."
 )
+# What decides where a request goes, and who can read it.
+_ROUTING = ("base_url", "bos_endpoint", "proxy", "verify_tls", "ca_bundle")
+_ENDPOINTS = ("base_url", "bos_endpoint")
+
 _logger = logging.getLogger("qf_tasks")
-_noted: set[str] = set()
+_logged: set[str] = set()
 
 
-class Keywords(TypedDict, total=False):
-    """What a call can name; None is the same as not named."""
+class Problem(NamedTuple):
+    """Why no settings can be made of the sources; `source` is the one to blame, if it is one."""
 
-    access_key: str | None
-    secret_key: str | SecretStr | None
-    base_url: str | None
-    profile: str | None
-    config_file: str | os.PathLike[str] | None
-    env_file: str | os.PathLike[str] | None
-    request_timeout: float | timedelta | None
-    max_retries: int | None
+    message: str
+    hint: str | None = None
+    source: Source | None = None
 
 
-_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
-    "access_key": ((str,), "a text"),
-    "secret_key": ((str,), "a text"),
-    "base_url": ((str,), "a text"),
-    "profile": ((str,), "a text"),
-    "config_file": ((str,), "a path"),
-    "env_file": ((str,), "a path"),
-    "request_timeout": ((int, float, timedelta), "seconds or a timedelta"),
-    "max_retries": ((int,), "a whole number"),
-}
-
-
-def unseen(keywords: Mapping[str, object]) -> dict[str, Value]:
-    """Return the keywords that were given, so that no frame of an error shows one of them."""
-    return {name: Value(_plain(it), KEYWORD) for name, it in keywords.items() if it is not None}
-
-
-def _plain(it: object) -> object:
-    """Return a key without its cover, and a path as text."""
-    if isinstance(it, SecretStr):
-        return it.get_secret_value()
-    return os.fspath(it) if isinstance(it, os.PathLike) else it
-
-
-def checked_call(given: Mapping[str, Value]) -> Call:
-    """Return what a call named.
-
-    Raises:
-        InvalidArgumentError: an argument is unknown, of the wrong type, or blank.
-    """
-    if problem := next(filter(None, map(_problem, given, given.values())), None):
-        raise InvalidArgumentError(problem)
-    chosen = {name: str(value.content) for name, value in given.items() if name not in VARIABLES}
-    return Call(
-        values={name: value for name, value in given.items() if name in VARIABLES},
-        profile=chosen.get("profile"),
-        config_file=absolute(chosen["config_file"]) if "config_file" in chosen else None,
-        env_file=absolute(chosen["env_file"]) if "env_file" in chosen else None,
-    )
-
-
-def _problem(name: str, value: Value) -> str | None:
-    """Return what is wrong with an argument, without its value."""
-    if name not in _KINDS:
-        return f"there is no argument {name!r}{did_you_mean(name, _KINDS)}"
-    types, wanted = _KINDS[name]
-    if not isinstance(value.content, types) or isinstance(value.content, bool):
-        return f"{name} must be {wanted}, not {type(value.content).__name__}"
-    if isinstance(value.content, str) and not value.content.strip():
-        return f"{name} must not be blank; leave it out to have it looked up"
-    return None
-
-
-def pick(sources: Sequence[Source]) -> dict[str, Value]:
-    """Return what is in effect of each setting: the first source's, and both keys of the same one."""
-    holder = next((source for source in sources if source.pair), None)
-    picked: dict[str, Value] = {}
+def resolve(sources: Sequence[Source]) -> dict[str, Value]:
+    """Return the value in effect of each setting: that of the first source, and both keys of the same one."""
+    key_source = next((source for source in sources if source.pair), None)
+    resolved: dict[str, Value] = {}
     for source in sources:
         for name, value in source.values.items():
-            if name not in PAIR or source is holder:
-                picked.setdefault(name, value)
-    return picked
+            if name not in PAIR or source is key_source:
+                resolved.setdefault(name, value)
+    return resolved
 
 
-def refuse_unusable(sources: Sequence[Source]) -> None:
-    """Check that every source can be used, and that the first one with a key has both.
-
-    Raises:
-        ConfigurationError: it says which source, and what to do.
-    """
+def find_problem(sources: Sequence[Source]) -> Problem | None:
+    """Return the first reason why the sources cannot be used, None where they can."""
     for source in sources:
         if source.problem:
-            raise ConfigurationError(source.problem)
-    holders = [source for source in sources if source.pair]
-    if not holders:
-        raise ConfigurationError(_nothing_found(sources), hint=f"{_SET_HINT} {KEY_HINT}")
-    winner, *others = holders
+            return Problem(source.problem, source=source)
+    with_keys = [source for source in sources if source.pair]
+    if not with_keys:
+        return _no_keys(sources)
+    winner, *others = with_keys
     if len(winner.pair) < len(PAIR):
-        raise ConfigurationError(_half_a_pair(winner), hint=KEY_HINT)
-    chosen = next((it for it in others if it.profile_variable and it.pair != winner.pair), None)
-    if chosen and not winner.named:
-        raise ConfigurationError(
-            f"{chosen.profile_variable} chooses {chosen.title}, but {winner.title} has another pair of keys",
-            hint=f"Unset one of the two, or pass profile={chosen.profile!r}. 请只保留其中一对密钥。",
+        return Problem(_half_a_pair(winner), KEY_HINT, winner)
+    return _conflicting_profile(winner, others) or _untrusted_routing(sources, winner)
+
+
+def _no_keys(sources: Sequence[Source]) -> Problem:
+    states = {"read": "no keys", "absent": "absent", "unreadable": "unreadable"}
+    places = "; ".join(f"{source.title}: {states[source.state]}" for source in sources)
+    message = f"No access key and secret key found. Searched {places}"
+    unchosen = next((source for source in sources if source.profiles and not source.profile), None)
+    if unchosen:
+        message = f"No profile is chosen; {unchosen.path} has {', '.join(unchosen.profiles)}. {message}"
+        return Problem(message, f"Pass profile=..., or set {PROFILE}. 请指定要使用的 profile。", unchosen)
+    if others := dict.fromkeys(name for source in sources for name in source.other_keys):
+        message = (
+            f"{' and '.join(others)} hold another kind of key, which cannot sign these requests. {message}"
         )
-
-
-def _nothing_found(sources: Sequence[Source]) -> str:
-    found = {"read": "no keys", "absent": "absent", "unreadable": "unreadable"}
-    places = "; ".join(f"{source.title}: {found[source.state]}" for source in sources)
-    others = [name for name in OTHER_KEYS if any(name in source.variables for source in sources)]
-    other_kind = f"In {' and '.join(others)} is another kind of key, which signs no request here. "
-    return f"{other_kind if others else ''}No access key and secret key found. Looked at {places}"
+    return Problem(message, f"{_SET_HINT} {KEY_HINT}")
 
 
 def _half_a_pair(source: Source) -> str:
-    """Say which key is missing, by the name that it has in this source."""
+    """Return which key is missing, by the name that it has in this source."""
     by_variable = source.name in {"environment", ".env"}
     names = {name: VARIABLES[name][0] if by_variable else name for name in PAIR}
-    there = next(name for name in PAIR if name in source.values)
+    present = next(name for name in PAIR if name in source.values)
     missing = next(name for name in PAIR if name not in source.values)
-    where = source.values[there].origin if source.path else source.title
-    return f"half a pair of keys: no {names[missing]} beside {names[there]} ({where})"
+    where = source.values[present].origin if source.path else source.title
+    return (
+        f"{names[present]} is set but {names[missing]} is not; both must come from the same source ({where})"
+    )
 
 
-def announce(sources: Sequence[Source]) -> None:
-    """Write what a person should know: which pair won where there are several; notes once in a process.
+def _conflicting_profile(winner: Source, others: Sequence[Source]) -> Problem | None:
+    """Refuse to guess between a profile chosen by a variable and other keys that come before it."""
+    if winner.named:
+        return None
+    for source in others:
+        if source.profile_variable and source.pair != winner.pair:
+            message = f"{PROFILE} chooses {source.title}, but {winner.title} has another pair of keys"
+            hint = f"Unset one of the two, or pass profile={source.profile!r}. 请只保留其中一对密钥。"
+            return Problem(message, hint, source)
+    return None
 
-    And where keys of the call go to the host of a profile that the call did not name.
-    """
-    for note in (source.note for source in sources if source.note):
-        if note not in _noted:
-            _noted.add(note)
+
+def _untrusted_routing(sources: Sequence[Source], key_source: Source) -> Problem | None:
+    """Refuse routing from a file that may be a stranger's for keys that are not in that file."""
+    resolved = resolve(sources)
+    for name in _ROUTING:
+        value = resolved.get(name)
+        if not value or not value.untrusted or key_source.values.get(name) is value:
+            continue
+        if name in _ENDPOINTS and validators.is_loopback(validators.trimmed(str(value.content))):
+            continue
+        source = next(source for source in sources if source.values.get(name) is value)
+        return Problem(
+            f"{value.origin} sets {name}, but the keys come from {key_source.title}. The file is not trusted "
+            f"({value.untrusted}): it could send requests signed with your keys to a stranger",
+            f"Remove {name} from {source.path}, put both keys into that file too, or, if the file is yours, "
+            f"name it in the call or by {CONFIG} or {ENV_FILE}. "
+            f"请确认该文件可信后再显式指定，或删除其中的 {name}。",
+            source,
+        )
+    return None
+
+
+def log_sources(sources: Sequence[Source]) -> None:
+    """Log the notes of all sources, once per process, and whose keys are used if there are several pairs."""
+    for note in (note for source in sources for note in source.notes):
+        if note not in _logged:
+            _logged.add(note)
             _logger.warning("%s", note)
     winner, *others = (source for source in sources if len(source.pair) == len(PAIR))
-    shadowed = [source.title for source in others if source.pair != winner.pair]
-    if shadowed:
-        _logger.warning("keys are taken from %s; passed over: %s", winner.title, ", ".join(shadowed))
-    host = _profile_of_base_url(sources)
-    if host and winner.named and host.pair != winner.pair:
-        _logger.warning(
-            "keys are taken from %s, but base_url from %s, which %s chooses",
-            winner.title,
-            host.title,
-            host.profile_variable,
-        )
-
-
-def _profile_of_base_url(sources: Sequence[Source]) -> Source | None:
-    """Return the source with the profile that a variable chose, where it has the `base_url` in effect."""
-    base_url = pick(sources).get("base_url")
-    by_variable = (source for source in sources if source.profile_variable)
-    return next((it for it in by_variable if base_url and base_url.origin == it.title), None)
+    ignored = [source.title for source in others if source.pair != winner.pair]
+    if ignored:
+        _logger.warning("using credentials from %s; ignoring %s", winner.title, ", ".join(ignored))

@@ -1,4 +1,4 @@
-"""Where keys and limits come from: sources in one written order, and the settings made of them.
+"""The settings of a client, made from several sources in this order.
 
     keyword › profile or file named in the call › environment › .env › settings file found › default
 
@@ -8,186 +8,212 @@ settings are made. How a request is sent is not known here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from threading import TIMEOUT_MAX
-from typing import Annotated, Any, ClassVar, NoReturn, Required, TypedDict, Unpack
+from typing import Annotated, Any, NoReturn, Unpack, cast
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from qf_tasks.errors import ConfigurationError, InvalidArgumentError, QfTasksError
 from qf_tasks.models import Account
-from qf_tasks.settings import rules
-from qf_tasks.settings.precedence import (
-    KEY_HINT,
-    KEYWORD,
-    Keywords,
-    announce,
-    checked_call,
-    pick,
-    refuse_unusable,
-    unseen,
-)
-from qf_tasks.settings.sources import DEFAULT_BASE_URL, PAIR, Value, collect, did_you_mean
+from qf_tasks.settings import validators
+from qf_tasks.settings.keywords import KEYWORD, Keywords, Values, call_of, did_you_mean, hide
+from qf_tasks.settings.precedence import KEY_HINT, find_problem, log_sources, resolve
+from qf_tasks.settings.sources import DEFAULT_BASE_URL, PAIR, collect, settings_file
 
 GIVEN = "given to Settings()"
 DEFAULT = "default"
 
 
-class _Fields(TypedDict, total=False):
-    """What `Settings` can be given."""
+_SECRETS = ("secret_key", "proxy")
 
-    access_key: Required[str]
-    secret_key: Required[str | SecretStr]
-    base_url: str
-    request_timeout: float | timedelta
-    max_retries: int
-    max_retry_wait: float | timedelta
-    retry_budget: float | timedelta
-    proxy: str | SecretStr | None
-    verify_tls: bool
-    ca_bundle: str | Path | None
+
+class ResolvedSource(InitSettingsSource):
+    """The values in effect, each of which comes from one of our sources."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the values for pydantic to validate; pydantic-settings may log them."""
+        contents = {name: value.content for name, value in self.init_kwargs.items()}
+        return {
+            name: SecretStr(content) if name in _SECRETS and isinstance(content, str) else content
+            for name, content in contents.items()
+        }
 
 
 def _secret_key(secret: SecretStr) -> SecretStr:
-    return SecretStr(rules.key(secret.get_secret_value()))
+    return SecretStr(validators.key(secret.get_secret_value()))
 
 
 def _proxy(url: SecretStr) -> SecretStr:
-    return SecretStr(rules.proxy(url.get_secret_value()))
+    return SecretStr(validators.proxy(url.get_secret_value()))
 
 
-# TIMEOUT_MAX (292 years) is the longest that a socket can be told to wait.
-_Seconds = Annotated[float, BeforeValidator(rules.number), Field(allow_inf_nan=False, le=TIMEOUT_MAX)]
+# A socket or lock accepts no timeout above TIMEOUT_MAX (292 years).
+_Seconds = Annotated[float, BeforeValidator(validators.duration), Field(allow_inf_nan=False, le=TIMEOUT_MAX)]
+_WholeNumber = Annotated[int, BeforeValidator(validators.number)]
+_Endpoint = Annotated[str, AfterValidator(validators.endpoint)]
 
 
-class Settings(BaseModel):
-    """Keys and limits of one client, checked and unchangeable.
+class Settings(BaseSettings):
+    """Credentials and limits of one client, validated and immutable.
 
-    `Settings.load()` reads every source; `Settings(...)` takes what it is given and reads nothing. No text
-    made of it shows a secret key. It can be copied, but not pickled.
+    `Settings.load()` reads all sources; `Settings(...)` uses its arguments alone. The secret key is in no
+    text made of it. It can be copied, but not pickled.
+
+    Durations are seconds, a `timedelta`, or text with a unit (`"90s"`, `"5m"`, `"2h"`). Text without a unit
+    counts as seconds, since every environment variable is text; arguments of methods refuse it.
 
     Attributes:
-        access_key: of the IAM pair that signs requests (安全认证 Access Key).
-        secret_key: the other half of the pair.
-        base_url: scheme and host of the service; https, or http on loopback.
-        request_timeout: seconds to connect, and for each wait for the answer, in one attempt; 60.
-        max_retries: how often a request may be repeated after the first attempt; 3.
-        max_retry_wait: the longest pause before a repeat, in seconds; 60.
-        retry_budget: seconds over all attempts of one call; 300.
-        proxy: http or https URL of a proxy, which may hold a password; none. Loopback never goes through
-            one. SOCKS is refused, in `HTTPS_PROXY` too: without it, calls would go a way that is not meant.
-        verify_tls: whether the certificate of the service is checked; true.
-        ca_bundle: file or directory of certificates to check it with; the system's.
+        access_key: The access key of an IAM pair (安全认证 Access Key).
+        secret_key: The secret key of the same pair.
+        base_url: Scheme and host of the service; https, or http on loopback.
+        bos_endpoint: Scheme and host of the object storage; default None, that of the bucket's region.
+        request_timeout: Deadline of one attempt, in seconds; default 60.
+        max_retries: How often a request is retried after the first attempt; default 3.
+        max_retry_wait: The longest delay before a retry, in seconds; default 60.
+        retry_budget: Seconds for all attempts of one call together; default 300.
+        max_response_bytes: The largest response that is read, decompressed; default 64 MiB.
+        max_connections: The most connections at the same time, 1 to 1000; default 64.
+        proxy: http or https URL of a proxy, which may contain a password; default None. Loopback is never
+            reached through a proxy. SOCKS is refused.
+        verify_tls: Whether the certificate of the service is verified; default True.
+        ca_bundle: File or directory of certificates to verify it with; default None, the certificates of the
+            system as in `ssl.create_default_context()`.
 
     Raises:
-        ConfigurationError: a value is missing, unknown, or breaks its rule.
+        ConfigurationError: A value is missing, unknown or invalid.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", case_sensitive=True, hide_input_in_errors=True
+    )
 
-    access_key: Annotated[str, AfterValidator(rules.key)]
+    access_key: Annotated[str, AfterValidator(validators.key)]
     secret_key: Annotated[SecretStr, AfterValidator(_secret_key)]
-    base_url: Annotated[str, AfterValidator(rules.base_url)] = DEFAULT_BASE_URL
+    base_url: _Endpoint = DEFAULT_BASE_URL
+    bos_endpoint: _Endpoint | None = None
     request_timeout: Annotated[_Seconds, Field(gt=0)] = 60.0
-    max_retries: Annotated[int, BeforeValidator(rules.number), Field(ge=0)] = 3
+    max_retries: Annotated[_WholeNumber, Field(ge=0)] = 3
     max_retry_wait: Annotated[_Seconds, Field(ge=0)] = 60.0
     retry_budget: Annotated[_Seconds, Field(ge=0)] = 300.0
+    max_response_bytes: Annotated[_WholeNumber, Field(ge=1)] = 64 * 1024 * 1024
+    max_connections: Annotated[_WholeNumber, Field(ge=1, le=1000)] = 64
     proxy: Annotated[SecretStr, AfterValidator(_proxy)] | None = None
     verify_tls: bool = True
-    ca_bundle: Annotated[Path, AfterValidator(rules.ca_bundle)] | None = None
+    ca_bundle: Annotated[Path, AfterValidator(validators.ca_bundle)] | None = None
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    def __init__(self, **values: Unpack[_Fields]) -> None:
-        given = {name: it if isinstance(it, Value) else Value(it, GIVEN) for name, it in values.items()}
-        del values  # the frame of an error is to show no key
-        refusal: QfTasksError | None = None
+    def __init__(self, **values: Unpack[Values]) -> None:
+        values = hide(values, GIVEN)
+        resolved = cast(dict[str, Any], values)  # of `Value`
+        fields = type(self).model_fields
+        if unknown := next((name for name in resolved if name not in fields), None):
+            raise ConfigurationError(f"there is no setting {unknown!r}{did_you_mean(unknown, fields)}")
+        origins = {name: value.origin for name, value in resolved.items()}
+        invalid: QfTasksError | None = None
         try:
-            super().__init__(**{name: value.content for name, value in given.items()})
+            super().__init__(**resolved)
         except ValidationError as error:
-            refusal = _refusal(error, {name: value.origin for name, value in given.items()})
-        if refusal:  # raised here, so that it holds no error of pydantic, whose own hold the values
-            raise refusal
-        self._origins = {name: value.origin for name, value in given.items()}
+            invalid = _error_of(error, origins)
+        if invalid:  # raised outside of `except`: the error of pydantic, which holds the values, is dropped
+            raise invalid
+        self._origins = origins
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return one source, with what `load` resolved or the caller passed.
+
+        `load` reads the environment and the files through the same classes of sources, one for each place.
+        """
+        values = init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
+        return (ResolvedSource(settings_cls, values),)
 
     @classmethod
     def load(cls, **keywords: Unpack[Keywords]) -> Settings:
-        """Return the settings in effect here and now; each source is read once, by this call.
-
-        Where `QF_TASKS_PROFILE` chooses a profile but the call named other keys, the rest of the profile
-        still counts, its `base_url` above all: a profile for tests keeps calls away from the service itself.
-        A warning in the log then says whose keys go to whose host.
+        """Return the settings in effect; each source is read once, by this call.
 
         Args:
-            **keywords: those of `TaskClient`. `access_key`, `secret_key`, `base_url`, `request_timeout`
-                (seconds or a `timedelta`) and `max_retries` are values; `profile`, `config_file` and
-                `env_file` name where others are taken from.
+            **keywords: Every setting by its name; `profile`, `config_file` and `env_file` name where others
+                are read from. None means not given.
 
         Raises:
-            ConfigurationError: no keys, half a pair, a file that cannot be used, a value against its rule.
-            InvalidArgumentError: a keyword is unknown, blank, of the wrong type, or out of its range.
+            ConfigurationError: No keys, only one key, a file that cannot be used, an invalid value, or a file
+                found in the project that would send requests signed with keys from elsewhere to another host.
+            InvalidArgumentError: A keyword is unknown, blank, of the wrong type, or out of range.
         """
-        given = unseen(keywords)
-        del keywords  # the frame of an error is to show no key
-        sources = collect(checked_call(given))
-        refuse_unusable(sources)
-        picked: dict[str, Any] = dict(pick(sources))
-        settings = cls(**picked)
-        announce(sources)
+        keywords = hide(keywords)
+        sources = collect(cls, call_of(keywords))
+        if problem := find_problem(sources):
+            raise ConfigurationError(problem.message, hint=problem.hint)
+        settings = cls(**cast(Values, resolve(sources)))
+        log_sources(sources)
         return settings
+
+    @classmethod
+    def profiles(cls, config_file: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
+        """Return the names of the profiles in a settings file; nothing where there is no file.
+
+        Args:
+            config_file: The file; default None, the one that `load` would read.
+
+        Raises:
+            ConfigurationError: The file is named and missing, or cannot be used.
+            InvalidArgumentError: `config_file` is not a path.
+        """
+        file = settings_file(cls, call_of(hide(Keywords(config_file=config_file))).config_file)
+        if file.problem:
+            raise ConfigurationError(file.problem)
+        return file.profiles
 
     @property
     def account(self) -> Account:
-        """Whose tasks these keys reach."""
+        """The account that these keys belong to, as it is written into logs."""
         host = urlsplit(self.base_url).netloc
-        return Account(rules.masked(self.access_key), host, self.origin("access_key"))
+        return Account(validators.masked_key(self.access_key), host, self.origin("access_key"))
 
     def origin(self, name: str) -> str:
-        """Return where the value of a setting came from, `"default"` where no source had it.
+        """Return where the value of a setting was set, `"default"` where no source has it.
 
         Raises:
-            InvalidArgumentError: there is no setting of this name.
+            InvalidArgumentError: There is no such setting.
         """
         fields = type(self).model_fields
-        if not isinstance(name, str):
-            raise InvalidArgumentError(f"name must be a text, not {type(name).__name__}")
-        if name not in fields:
+        if not isinstance(name, str) or name not in fields:
             raise InvalidArgumentError(f"there is no setting {name!r}{did_you_mean(name, fields)}")
         return self._origins.get(name, DEFAULT)
 
     def masked(self) -> dict[str, object]:
-        """Return the settings as they may be shown: key and proxy masked, the secret key left out."""
+        """Return the settings without the secret key, and with access key and proxy masked."""
         return {
             **{name: value for name, value in self.__dict__.items() if name != "secret_key"},
-            "access_key": rules.masked(self.access_key),
-            "proxy": rules.masked_proxy(self.proxy.get_secret_value()) if self.proxy else None,
+            "access_key": validators.masked_key(self.access_key),
+            "proxy": validators.masked_proxy(self.proxy.get_secret_value()) if self.proxy else None,
             "ca_bundle": str(self.ca_bundle) if self.ca_bundle else None,
         }
 
     def __repr_args__(self) -> list[tuple[str | None, object]]:
         """Return what `repr` and `str` show."""
-        return [*self.masked().items()] if self.__dict__ else []  # a refused one holds nothing
+        return [*self.masked().items()] if self.__dict__ else []  # empty where validation failed
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Refuse a change; pydantic's own refusal would show the value."""
+        """Refuse a change without showing the value, as pydantic would."""
         if name in type(self).model_fields:
-            del value
-            raise AttributeError(f"Settings do not change: make new ones for another {name}")
+            raise AttributeError(f"Settings cannot be changed: make new ones for another {name}")
         super().__setattr__(name, value)
 
     def __eq__(self, other: object) -> bool:
-        """Compare the values; where they came from plays no part."""
+        """Compare the values, not their origins."""
         return isinstance(other, Settings) and self.__dict__ == other.__dict__
 
     def __hash__(self) -> int:
@@ -195,28 +221,28 @@ class Settings(BaseModel):
         return hash(tuple(self.__dict__.items()))
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled: the secret key would stand there in clear."""
-        raise TypeError("Settings hold a secret key and are not pickled: make one in each process")
+        """Refuse to be pickled, which would write the secret key in clear."""
+        raise TypeError("Settings contain a secret key and cannot be pickled: load them in each process")
 
 
-def _refusal(error: ValidationError, origins: Mapping[str, str]) -> QfTasksError:
-    """Return what pydantic found as an error of ours: setting, rule and source of each, and no value."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    problems = {str(it["loc"][0]): _rule(str(it["loc"][0]), it["type"], it["msg"]) for it in found}
+def _error_of(error: ValidationError, origins: Mapping[str, str]) -> QfTasksError:
+    """Return the errors of pydantic as one of ours: setting, rule and origin of each, and no value."""
+    rules = {
+        str(detail["loc"][0]): _rule(detail["type"], detail["msg"])
+        for detail in error.errors(include_url=False, include_context=False, include_input=False)
+    }
     text = "; ".join(
-        f"{name} {rule}" + (f" ({origins[name]})" if name in origins else "")
-        for name, rule in problems.items()
+        f"{name} {rule} ({origins[name]})" if name in origins else f"{name} {rule}"
+        for name, rule in rules.items()
     )
-    if any(name in PAIR for name in problems):
+    if not rules.keys().isdisjoint(PAIR):
         return ConfigurationError(text, hint=KEY_HINT)
-    by_keyword = all(origins.get(name) == KEYWORD for name in problems)
-    return InvalidArgumentError(text) if by_keyword else ConfigurationError(text)
+    if all(origins.get(name) == KEYWORD for name in rules):
+        return InvalidArgumentError(text)
+    return ConfigurationError(text)
 
 
-def _rule(name: str, kind: str, message: str) -> str:
-    """Return what a setting should be, from pydantic's word for what it is not."""
+def _rule(kind: str, message: str) -> str:
     if kind == "missing":
         return "is required"
-    if kind == "extra_forbidden":
-        return f"is no setting{did_you_mean(name, Settings.model_fields)}"
     return message.removeprefix("Value error, ").removeprefix("Input ")

@@ -1,82 +1,75 @@
-"""Where settings can come from: each source read by itself, then put in the order of precedence.
+"""Reads each source of settings and puts them in the order of precedence.
 
-This file knows variables and files, and not what a value must look like. What is wrong with a source is
-written into it instead of raised, so that no value stands in the frames of an error.
+This module knows variables and files, but not what a value must look like. What is wrong with a source is
+recorded in it and raised later, so that no value is in the frames of the error.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, TypeVar
+from urllib.request import getproxies_environment, proxy_bypass
 
-from qf_tasks.settings import files, rules
+from pydantic_settings import BaseSettings
 
-if TYPE_CHECKING:
-    from pydantic_settings import BaseSettings
+from qf_tasks.settings import files, validators
+from qf_tasks.settings.keywords import Call, Value, did_you_mean
+from qf_tasks.settings.variables import (
+    CONFIG,
+    ENV_FILE,
+    OTHER_KEYS,
+    PROFILE,
+    VARIABLES,
+    Environment,
+    misspelled,
+)
 
-PAIR = ("access_key", "secret_key")
 DEFAULT_BASE_URL = "https://qianfan.baidubce.com"
+PAIR = ("access_key", "secret_key")
 
-# The variables of each setting; within one source the first that is set counts.
-VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "access_key": ("QIANFAN_ACCESS_KEY",),
-    "secret_key": ("QIANFAN_SECRET_KEY",),
-    "base_url": ("QIANFAN_CONSOLE_API_BASE_URL",),
-    "request_timeout": ("QIANFAN_CONSOLE_API_RETRY_TIMEOUT",),
-    "max_retries": ("QF_TASKS_MAX_RETRIES",),
-    "max_retry_wait": ("QF_TASKS_MAX_RETRY_WAIT",),
-    "retry_budget": ("QF_TASKS_RETRY_BUDGET",),
-    "proxy": ("QIANFAN_PROXY",),
-    "verify_tls": ("QIANFAN_SSL_VERIFICATION_ENABLED",),
-    "ca_bundle": ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"),
-}
-OTHER_KEYS = ("QIANFAN_AK", "QIANFAN_SK")
-_CHOICES = ("QF_TASKS_CONFIG", "QF_TASKS_PROFILE", "QIANFAN_DOT_ENV_CONFIG_FILE")
-
+_FOUND = "it was found in the project"
 _PROJECT_FILE = Path("config", "qf_tasks.toml")
 _USER_FILE = Path(".config", "qf_tasks", "config.toml")
 
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A value as a source had it, which may be a key and is not shown; and where exactly it stood."""
-
-    content: object = field(repr=False)
-    origin: str
+Model = type[BaseSettings]
+Content = TypeVar("Content")
 
 
 @dataclass(slots=True)
 class Source:
-    """What one source held.
+    """What one source holds.
 
     Attributes:
-        named: whether the call itself named it; then no source that was found overrules it.
-        problem: why its settings cannot be used.
-        note: what is worth a line in the log.
-        profiles: those that the file has; `profile` is the one taken, `profile_variable` what chose it.
-        variables: what was set of those that choose a file, and of the other kind of key.
+        named: Whether the caller named it; then no source that was found overrides it.
+        untrusted: Why the file may be a stranger's; None where the user chose it.
+        problem: Why its settings cannot be used.
+        notes: What is worth a warning in the log.
+        profiles: The profiles of the file; `profile` is the one in use.
+        profile_variable: The variable that chose the profile, where the caller did not.
+        choices: Variables that choose a file or a profile.
+        other_keys: Variables set to the other kind of key.
     """
 
     name: str
     path: Path | None = None
     named: bool = False
+    untrusted: str | None = None
     values: dict[str, Value] = field(default_factory=dict)
     state: Literal["read", "absent", "unreadable"] = "read"
     problem: str | None = None
-    note: str | None = None
+    notes: list[str] = field(default_factory=list)
     profiles: tuple[str, ...] = ()
     profile: str | None = None
-    profile_variable: str | None = None
-    variables: dict[str, str] = field(default_factory=dict, repr=False)
+    profile_variable: Value | None = None
+    choices: dict[str, Value] = field(default_factory=dict)
+    other_keys: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
-        """Name it as people would look for it: by its path where it has one."""
+        """The name for messages: the path where there is one."""
         profile = f" [profiles.{self.profile}]" if self.profile else ""
         return f"{self.path}{profile}" if self.path else f"the {self.name}"
 
@@ -86,201 +79,196 @@ class Source:
         return tuple(self.values[name].content for name in PAIR if name in self.values)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What a call named: values, and the files and the profile to take others from."""
-
-    values: dict[str, Value] = field(default_factory=dict)
-    profile: str | None = None
-    config_file: Path | None = None
-    env_file: Path | None = None
-
-
-def did_you_mean(name: object, names: Iterable[str]) -> str:
-    """Return `; did you mean …?` with the nearest of the names, nothing where none is near."""
-    spelling = {known.casefold(): known for known in names}
-    near = difflib.get_close_matches(str(name).casefold(), spelling, n=1)
-    return f"; did you mean {spelling[near[0]]}?" if near else ""
-
-
-def collect(call: Call) -> list[Source]:
-    """Read every source there is and return them in the order of precedence, absent places among them."""
-    environment = _environment()
-    dotenvs = _dotenvs(call, environment)
-    dotenv = dotenvs[-1].variables if dotenvs else {}
-    variables = environment.variables | dotenv if call.env_file else dotenv | environment.variables
-    files = _settings_files(call, variables)
+def collect(model: Model, call: Call) -> list[Source]:
+    """Read every source and return them in the order of precedence, with the places where no file is."""
+    environment = _environment(model)
+    dotenvs = _dotenvs(model, call, environment)
+    config = _settings_files(model, call, _choices(call, environment, dotenvs))
     keywords = Source("keyword arguments", named=True, values=call.values)
-    named = [source for source in (keywords, *files, *dotenvs) if source.named]
-    found = [source for source in (environment, *dotenvs, *files) if not source.named]
+    named = [source for source in (keywords, *config, *dotenvs) if source.named]
+    found = [source for source in (environment, *dotenvs, *config) if not source.named]
     sources = [*named, *found]
-    _add_machine_proxy(
-        environment, next((s.values["base_url"] for s in sources if "base_url" in s.values), None)
-    )
+    _add_machine_proxy(environment, sources)
     return sources
 
 
-@cache
-def _variable_model() -> type[BaseSettings]:
-    """Return a model with one field for each variable, for the sources of pydantic-settings to fill."""
-    from pydantic import create_model
-    from pydantic_settings import BaseSettings
-
-    names = [*(name for names in VARIABLES.values() for name in names), *_CHOICES, *OTHER_KEYS]
-    fields: dict[str, Any] = dict.fromkeys(names, (str | None, None))
-    return create_model("Variables", __base__=BaseSettings, **fields)
+def settings_file(model: Model, config_file: Path | None) -> Source:
+    """Return the settings file that is in effect, with no profile chosen."""
+    call = Call(config_file=config_file)
+    environment = _environment(model)
+    choices = _choices(call, environment, _dotenvs(model, call, environment))
+    choices.pop(PROFILE, None)
+    return _settings_files(model, call, choices)[-1]
 
 
-def _from_variables(source: Source, variables: Mapping[str, object], origin: str) -> Source:
-    """Fill a source from variables; foreign and blank ones are passed by."""
-    given = {name: text for name, text in _given(variables).items() if isinstance(text, str)}
-    for setting, names in VARIABLES.items():
-        if name := next((name for name in names if name in given), None):
-            source.values[setting] = Value(given[name], origin.format(name))
-    source.variables = {name: given[name] for name in (*_CHOICES, *OTHER_KEYS) if name in given}
+def _choices(call: Call, environment: Source, dotenvs: list[Source]) -> dict[str, Value]:
+    """Return the variables that choose a file or a profile; those of a named `.env` come first."""
+    dotenv = dotenvs[-1].choices if dotenvs else {}
+    return environment.choices | dotenv if call.env_file else dotenv | environment.choices
+
+
+def _environment(model: Model) -> Source:
+    return _from_variables(Source("environment"), Environment(model))
+
+
+def _from_variables(source: Source, variables: Environment) -> Source:
+    """Fill a source from variables; unknown and blank ones do not count."""
+
+    def value(content: object, variable: str) -> Value:
+        origin = str(source.path) if source.path else f"environment variable {variable}"
+        return Value(content, origin, source.untrusted)
+
+    for setting, content in variables().items():
+        if variable := setting in VARIABLES and variables.variable_of(setting):
+            source.values[setting] = value(content, variable)
+    for name in (CONFIG, PROFILE, ENV_FILE):
+        if text := variables.text(name):
+            source.choices[name] = value(text, name)
+    source.other_keys = tuple(name for name in OTHER_KEYS if variables.text(name))
+    for name, meant in misspelled(variables.env_vars).items():
+        place = f" in {source.path}" if source.path else ""
+        source.notes.append(f"unknown variable {name}{place} is ignored; did you mean {meant}?")
     _note_open_secret(source)
     return source
 
 
-def _given(layer: Mapping[Any, object]) -> dict[Any, object]:
-    """Return what is set, texts trimmed: a blank one is as good as none."""
-    trimmed = {name: rules.trimmed(it) if isinstance(it, str) else it for name, it in layer.items()}
-    return {name: it for name, it in trimmed.items() if it not in (None, "")}
+def _add_machine_proxy(environment: Source, sources: Iterable[Source]) -> None:
+    """Add the proxy of this machine, `HTTPS_PROXY` except for `NO_PROXY`, where `QIANFAN_PROXY` is not set.
 
-
-def _environment() -> Source:
-    from pydantic_settings import EnvSettingsSource
-
-    variables = EnvSettingsSource(_variable_model(), case_sensitive=True)()
-    return _from_variables(Source("environment"), variables, "environment variable {}")
-
-
-def _add_machine_proxy(environment: Source, base_url: Value | None) -> None:
-    """Add the proxy of this machine, `HTTPS_PROXY` but for `NO_PROXY`, where none is set for Qianfan.
-
-    Loopback never goes through a proxy, and nothing else is reached by http.
+    Loopback is never reached through a proxy, and nothing else is reached over http.
     """
-    from urllib.request import getproxies_environment, proxy_bypass
-
     proxy = getproxies_environment().get("https")
-    url = base_url.content if base_url else DEFAULT_BASE_URL
+    urls = (source.values["base_url"].content for source in sources if "base_url" in source.values)
+    url = next(urls, DEFAULT_BASE_URL)
     if not proxy or "proxy" in environment.values or not isinstance(url, str):
         return
     try:
-        bypassed = rules.is_loopback(url) or proxy_bypass(rules.host_of(url))
-    except ValueError:  # no URL: that is said where it is checked
+        bypassed = validators.is_loopback(url) or proxy_bypass(validators.host_of(url))
+    except ValueError:  # not a URL, which is reported where it is validated
         return
     if not bypassed:
         environment.values["proxy"] = Value(proxy, "environment variable HTTPS_PROXY")
 
 
-def _dotenvs(call: Call, environment: Source) -> list[Source]:
-    """Read the `.env` that was named, or else the nearest; the places before it are absent."""
-    variable = "QIANFAN_DOT_ENV_CONFIG_FILE"
+def _dotenvs(model: Model, call: Call, environment: Source) -> list[Source]:
+    """Read the named `.env`, or else the nearest one; the places before that are absent."""
+
+    def read(path: Path, *, named: bool = False, untrusted: str | None = None) -> Source:
+        source = Source(".env", path, named, untrusted)
+        variables = _parsed(source, files.read_variables, model)
+        return _from_variables(source, variables) if variables else source
+
     if call.env_file:
-        return [_required(_dotenv(call.env_file, named=True), "env_file")]
-    if name := environment.variables.get(variable):
-        return [_required(_dotenv(files.absolute(name)), variable)]
-    sources = _up_to_first(files.upward(Path(".env")), _dotenv)
-    for source in sources:  # it is everybody's file, so that a broken one is no reason to stop
-        source.note, source.problem = source.note or source.problem, None
+        return [_required(read(call.env_file, named=True), "env_file")]
+    if choice := environment.choices.get(ENV_FILE):
+        return [_required(read(files.absolute(str(choice.content))), ENV_FILE)]
+    sources = _up_to_first(files.upward(Path(".env")), lambda path: read(path, untrusted=_FOUND))
+    for source in sources:  # other programs use this file too, so a broken one is no reason to stop
+        if source.problem:
+            source.notes.append(source.problem)
+            source.problem = None
     return sources
 
 
-def _dotenv(path: Path, *, named: bool = False) -> Source:
-    source = Source(".env", path, named)
-    return _from_variables(source, _read(source, files.read_variables), str(path))
-
-
-def _settings_files(call: Call, variables: Mapping[str, str]) -> list[Source]:
-    """Read the settings file that was named, or else the first by its place."""
-    chosen = variables.get("QF_TASKS_PROFILE")
+def _settings_files(model: Model, call: Call, choices: Mapping[str, Value]) -> list[Source]:
+    """Read the named settings file, or else the first that is found."""
+    chosen = choices.get(PROFILE)
     blank = Source("settings file", named=bool(call.config_file or call.profile), profile=call.profile)
     if chosen and not blank.named:
-        blank.profile, blank.profile_variable = chosen, "QF_TASKS_PROFILE"
+        blank.profile, blank.profile_variable = str(chosen.content), chosen
 
-    def read(path: Path) -> Source:
-        return _settings_file(replace(blank, path=path, values={}))
+    def read(path: Path, untrusted: str | None = None) -> Source:
+        return _settings_file(model, replace(blank, path=path, untrusted=untrusted, values={}, notes=[]))
 
     if call.config_file:
         file = _required(read(call.config_file), "config_file")
         if chosen and not call.profile:
-            file.note = (
-                f"QF_TASKS_PROFILE={chosen} is passed over: the call named {file.path}, and no profile"
+            file.notes.append(
+                f"{PROFILE}={chosen.content} is ignored: {file.path} was named in the call, without a profile"
             )
         return [file]
-    if name := variables.get("QF_TASKS_CONFIG"):
-        return [_required(read(files.absolute(name)), "QF_TASKS_CONFIG")]
-    places = [*files.upward(_PROJECT_FILE), *files.at_home(_USER_FILE)]
-    found = _up_to_first(places, read) or [replace(blank, state="absent")]
+    if choice := choices.get(CONFIG):
+        by = f"it was named by {CONFIG} in {choice.origin}" if choice.untrusted else None
+        return [_required(read(files.absolute(str(choice.content)), by), CONFIG)]
+    project, home = files.upward(_PROJECT_FILE), files.at_home(_USER_FILE)
+    sources = _up_to_first([*project, *home], lambda path: read(path, _FOUND if path in project else None))
+    found = sources or [replace(blank, state="absent")]
     if blank.profile and all(file.state == "absent" for file in found):
-        looked = ", ".join(map(str, places))
-        found[-1].problem = f"there is no settings file for profile {blank.profile!r}; looked for: {looked}"
+        searched = ", ".join(map(str, [*project, *home]))
+        found[-1].problem = f"there is no settings file with profile {blank.profile!r}; searched: {searched}"
     return found
 
 
-def _settings_file(source: Source) -> Source:
-    """Fill a source from its file: the keys at its top, and over them those of the profile."""
-    table = _read(source, files.read_table)
+def _settings_file(model: Model, source: Source) -> Source:
+    """Fill a source from its file: the top level, and over it the profile."""
+    table = dict(_parsed(source, files.read_table, model) or {})
     profiles = table.pop("profiles", None) or {}
     if not isinstance(profiles, dict) or not all(isinstance(layer, dict) for layer in profiles.values()):
         source.problem = f"{source.path}: profiles should be tables, [profiles.NAME]"
         return source
     source.profiles = tuple(map(str, profiles))
-    _add_layer(source, table, str(source.path))
+    _add_layer(source, table, str(source.path), source.untrusted)
+    variable = source.profile_variable
     if source.profile in profiles:
-        _add_layer(source, profiles[source.profile], source.title)
+        untrusted = source.untrusted
+        if variable and variable.untrusted and not untrusted:
+            untrusted = f"the profile was chosen by {PROFILE} in {variable.origin}"
+        _add_layer(source, profiles[source.profile], source.title, untrusted)
     elif source.profile and source.state == "read":
-        by = f" ({source.profile_variable})" if source.profile_variable else ""
+        by = f" ({PROFILE})" if variable else ""
         near = did_you_mean(source.profile, source.profiles)
         known = ", ".join(source.profiles) or "none"
         source.problem = f"{source.path} has no profile {source.profile!r}{by}{near}; its profiles: {known}"
     return source
 
 
-def _add_layer(source: Source, layer: Mapping[Any, object], origin: str) -> None:
-    """Lay keys over those that the source has; a pair goes together, so half a one covers both."""
+def _add_layer(source: Source, layer: Mapping[Any, object], origin: str, untrusted: str | None) -> None:
+    """Add settings over those of the source; a key replaces both keys, so that a pair is never mixed."""
     unknown = next((name for name in layer if name not in VARIABLES), None)
     if unknown is not None:
         source.problem = f"{origin}: {_unknown(unknown)}"
         return
-    given = _given(layer)
+    trimmed = {
+        name: validators.trimmed(content) if isinstance(content, str) else content
+        for name, content in layer.items()
+    }
+    given = {name: content for name, content in trimmed.items() if content not in (None, "")}
     bundle = given.get("ca_bundle")
-    if isinstance(bundle, str) and source.path:  # it is written as seen from the file, not from the program
+    if isinstance(bundle, str) and source.path:  # relative to the file, not to the working directory
         given["ca_bundle"] = bundle if bundle.startswith("~") else str(source.path.parent / bundle)
     if not given.keys().isdisjoint(PAIR):
         source.values = {name: value for name, value in source.values.items() if name not in PAIR}
-    source.values |= {name: Value(content, origin) for name, content in given.items()}
+    source.values |= {name: Value(content, origin, untrusted) for name, content in given.items()}
     _note_open_secret(source)
 
 
 def _unknown(name: object) -> str:
-    """Say which key is unknown; what is no name may be a whole line of the file, with a secret in it."""
+    """Return which key is unknown; what is not a name may be a whole line of the file, with a secret."""
     if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,40}", name):
         return f"unknown key {name!r}{did_you_mean(name, VARIABLES)}"
-    return "there is a key that is no name"
+    return "there is an unknown key that is not a name"
 
 
-def _read(source: Source, read: Callable[[Path, type[BaseSettings]], dict[str, Any]]) -> dict[str, Any]:
-    """Return what the file of a source holds; nothing where it cannot be read, and why is in the source.
+def _parsed(source: Source, parse: Callable[[Path, Model], Content], model: Model) -> Content | None:
+    """Return the parsed file of a source; None where it is absent or cannot be read, as the source then says.
 
-    A directory of that name counts as absent: `.env` is one of a virtual environment, too.
+    A directory of that name counts as absent: some virtual environments are called `.env`.
     """
     if source.path is None or not files.is_file(source.path):
         source.state = "absent"
-        return {}
+        return None
     try:
-        return read(source.path, _variable_model())
+        return parse(source.path, model)
     except files.UnreadableFileError as error:
         source.state, source.problem = "unreadable", f"{source.path} {error}"
-        return {}
+        return None
 
 
 def _required(source: Source, by: str) -> Source:
-    """Say that a file which was named is not there."""
+    """Record a problem where a file that was named is not there."""
     if source.state == "absent":
         is_there = source.path and files.exists(source.path)
-        what = "is no file" if is_there else "does not exist"
+        what = "is not a file" if is_there else "does not exist"
         source.problem = f"{source.path}, named by {by}, {what}"
     return source
 
@@ -297,4 +285,4 @@ def _up_to_first(places: Iterable[Path], read: Callable[[Path], Source]) -> list
 
 def _note_open_secret(source: Source) -> None:
     if "secret_key" in source.values and source.path and files.is_open_to_others(source.path):
-        source.note = f"{source.path} holds a secret key and is open to others than its owner; chmod 600 it"
+        source.notes.append(f"{source.path} contains a secret key and is readable by others; run chmod 600")

@@ -12,12 +12,16 @@ from unittest.mock import patch
 import requests
 from requests.adapters import HTTPAdapter
 
+from qf_tasks._protocol.responses import RawResponse
+from qf_tasks._transport.sender import Sender
 from tests.benchmarks.measuring import MICRO, MILLI, Case, Figure, Size, at_most, medians
 from tests.benchmarks.server import SCHEMES, Server, running
 from tests.benchmarks.subjects import DELETE, bare_session, facade, raw_sdk, wire
 
 _OF_RAW = {"https": at_most(0.30), "http": at_most(0.50)}
 _OF_FLOOR = at_most(1.05)
+_REQUEST_ID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+_BODY = b'{"requestId": "%s", "result": true}' % _REQUEST_ID.encode()
 _PROFILE_LINES = 12
 
 
@@ -66,17 +70,20 @@ def _subjects(server: Server, task_ids: Iterator[str]) -> Iterator[dict[str, Cal
 
 @contextmanager
 def _no_network() -> Iterator[None]:
-    """Let every session of this process be answered at once."""
+    """Let every request of this process be answered at once."""
 
     def send(_self: HTTPAdapter, request: requests.PreparedRequest, **_options: object) -> requests.Response:
         answer = requests.Response()
         answer.status_code = 200
-        answer.headers["x-bce-request-id"] = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
-        answer.raw = io.BytesIO(b'{"requestId": "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "result": true}')
+        answer.headers["x-bce-request-id"] = _REQUEST_ID
+        answer.raw = io.BytesIO(_BODY)
         answer.request = request
         return answer
 
-    with patch.object(HTTPAdapter, "send", send):
+    def request(_self: Sender, *_request: object, **_options: object) -> RawResponse:
+        return RawResponse(200, {"x-bce-request-id": _REQUEST_ID}, _BODY)
+
+    with patch.object(HTTPAdapter, "send", send), patch.object(Sender, "request", request):
         yield
 
 

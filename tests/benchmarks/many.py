@@ -8,7 +8,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from qf_tasks._clock import Clock
+from qf_tasks._runtime.blocking import Clock
 from qf_tasks.models import RunStatus
 from tests.benchmarks.measuring import MEGA, MILLI, Case, Figure, Size, at_least, at_most, medians
 from tests.benchmarks.server import SCHEMES, Server, running

@@ -21,7 +21,7 @@ from baidubce.auth.bce_v1_signer import sign
 from qianfan.resources.console.utils import call_action
 
 from qf_tasks import Settings, TaskClient
-from qf_tasks._clock import Clock
+from qf_tasks._runtime.blocking import Clock
 from tests.benchmarks.server import Server
 
 ROUTE = "/v2/batchinference"

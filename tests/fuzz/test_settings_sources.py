@@ -1,4 +1,4 @@
-"""Whatever a settings file, a `.env` or the environment holds: settings, or an error that blames it."""
+"""Any content of a settings file, a `.env` or the environment gives settings, or an error about it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from qf_tasks import ConfigurationError, Settings
 from qf_tasks.settings import inspect_sources
-from qf_tasks.settings.sources import VARIABLES
+from qf_tasks.settings.variables import VARIABLES
 
 from .values import Json, json_values
 
@@ -105,7 +105,7 @@ _tables = st.dictionaries(st.sampled_from([*VARIABLES, "profiles", "acess_key"])
 
 @pytest.fixture(autouse=True)
 def stable_environment() -> Iterator[None]:
-    """Take back what an example puts into the environment."""
+    """Restore the environment after each test."""
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -162,6 +162,42 @@ def test_load_environment_with_any_values_gives_settings_or_an_error(
     _check_load()
 
 
+_URLS = [
+    "https://evil.example",
+    "http://127.0.0.1@evil.example",
+    "http://127.0.0.1:1",
+    "${QIANFAN_SECRET_KEY}",
+]
+_routing: st.SearchStrategy[dict[str, Json]] = st.dictionaries(
+    st.sampled_from(["base_url", "bos_endpoint", "proxy", "verify_tls", "ca_bundle"]),
+    st.sampled_from([*_URLS, "false", "."]),
+    min_size=1,
+    max_size=2,
+)
+
+
+@given(routing=_routing, place=st.sampled_from([".env", "top", "profile"]))
+def test_load_with_keys_in_environment_is_never_routed_by_found_files(
+    tmp_path: Path, routing: dict[str, Json], place: str
+) -> None:
+    os.chdir(tmp_path)
+    os.environ.update(QIANFAN_ACCESS_KEY="ak-of-the-user", QIANFAN_SECRET_KEY=_CANARY)
+    dotenv = _written(routing, ".env") if place == ".env" else b"QF_TASKS_PROFILE=night"
+    (tmp_path / ".env").write_bytes(dotenv)
+    table: dict[str, Json] = {"profiles": {"night": routing if place == "profile" else {}}}
+    (tmp_path / "config").mkdir(exist_ok=True)
+    file = tmp_path / "config" / "qf_tasks.toml"
+    file.write_bytes(_written(routing | table if place == "top" else table, ".toml"))
+    try:
+        settings = Settings.load()
+    except ConfigurationError:
+        return
+    assert settings.secret_key.get_secret_value() == _CANARY
+    assert settings.base_url in ("https://qianfan.baidubce.com", "http://127.0.0.1:1")
+    assert settings.bos_endpoint in (None, "http://127.0.0.1:1")
+    assert (settings.proxy, settings.verify_tls, settings.ca_bundle) == (None, True, None)
+
+
 def _written(table: dict[str, Json], suffix: str) -> bytes:
     """Return a file with these values, in its format."""
     if suffix == ".json":
@@ -183,8 +219,8 @@ def _toml(value: Json) -> str:
 
 
 @pytest.mark.parametrize("name", VARIABLES)
-def test_load_yaml_whose_aliases_grow_without_bound_is_refused_at_once(tmp_path: Path, name: str) -> None:
-    layers = ["- &a0 [x, x]", *(f"- &a{at} [*a{at - 1}, *a{at - 1}]" for at in range(1, 60))]
+def test_load_yaml_with_exponential_aliases_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    layers = ["- &a0 [x, x]", *(f"- &a{level} [*a{level - 1}, *a{level - 1}]" for level in range(1, 60))]
     path = tmp_path / "any.yaml"
     path.write_text("\n".join([f"{name}:", *layers]))
     path.chmod(0o600)

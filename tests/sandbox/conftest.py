@@ -9,7 +9,7 @@ from .signed_client import SignedClient
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A running sandbox that must not have gone wrong itself."""
+    """Return a running sandbox; the test fails if the sandbox itself has a bug."""
     with Sandbox(frozen=True) as running:
         yield running
     assert running.errors == []

@@ -1,4 +1,4 @@
-"""A small signed client of its own: what it sends is under the test's control, byte by byte."""
+"""A small client with its own signing code, so that a test controls each byte that is sent."""
 
 import hashlib
 import hmac
@@ -36,7 +36,7 @@ def sign(
     method: str = "POST",
     listed: str | None = None,
 ) -> str:
-    """An `Authorization` over the headers in `signed`; `listed` replaces the list that it names."""
+    """Return an `Authorization` over the headers in `signed`; `listed` replaces their names in it."""
     prefix = f"bce-auth-v1/{access_key}/{timestamp}/{expires_in}"
     lines = sorted(f"{name}:{quote(value, safe='')}" for name, value in signed.items())
     text = "\n".join([method, ROUTE, query, *lines])
@@ -46,7 +46,7 @@ def sign(
 
 
 @dataclass(frozen=True)
-class Reply:
+class Response:
     status: int
     headers: http.client.HTTPMessage
     content: bytes
@@ -61,14 +61,14 @@ class Reply:
         return self.body["result"]
 
     @property
-    def refusal(self) -> tuple[int, str]:
-        """The status and the code of an error."""
+    def rejection(self) -> tuple[int, str]:
+        """Return status and code of an error."""
         return self.status, self.body["code"]
 
 
 @dataclass
 class SignedClient:
-    """One kept-alive connection to a sandbox."""
+    """One keep-alive connection to a sandbox."""
 
     sandbox: Sandbox
     access_key: str = ""
@@ -102,32 +102,32 @@ class SignedClient:
         )
         return {**signed, "Content-Type": "application/json", "Authorization": authorization}
 
-    def send(self, content: bytes, headers: dict[str, str], *, target: str, method: str = "POST") -> Reply:
+    def send(self, content: bytes, headers: dict[str, str], *, target: str, method: str = "POST") -> Response:
         self.connection.request(method, target, content, headers)
         response = self.connection.getresponse()
-        return Reply(response.status, response.headers, response.read())
+        return Response(response.status, response.headers, response.read())
 
-    def post(self, action: str, content: bytes) -> Reply:
+    def post(self, action: str, content: bytes) -> Response:
         query = f"Action={action}"
         return self.send(content, self.headers(query), target=f"{ROUTE}?{query}")
 
-    def call(self, action: str, **body: Any) -> Reply:
+    def call(self, action: str, **body: Any) -> Response:
         return self.post(action, json.dumps(body).encode())
 
-    def create(self, **body: Any) -> Reply:
+    def create(self, **body: Any) -> Response:
         return self.call("CreateBatchInferenceTask", **{**CREATION, **body})
 
-    def describe(self, task_id: str) -> Reply:
+    def describe(self, task_id: str) -> Response:
         return self.call("DescribeBatchInferenceTask", taskId=task_id)
 
-    def stop(self, task_id: str) -> Reply:
+    def stop(self, task_id: str) -> Response:
         return self.call("StopBatchInferenceTask", taskId=task_id)
 
-    def delete(self, task_id: str) -> Reply:
+    def delete(self, task_id: str) -> Response:
         return self.call("DeleteBatchInferenceTask", taskId=task_id)
 
-    def list(self, **body: Any) -> Reply:
+    def list(self, **body: Any) -> Response:
         return self.call("DescribeBatchInferenceTasks", **body)
 
-    def models(self) -> Reply:
+    def models(self) -> Response:
         return self.call("DescribeBatchInferenceModel")

@@ -1,4 +1,4 @@
-"""The rules of the six actions, as a client meets them."""
+"""The rules of the six actions."""
 
 import pytest
 
@@ -10,7 +10,7 @@ ACTIVE = ["Queuing", "Running", "Stopping"]
 FINAL = ["Done", "Stopped", "Failed", "Expired"]
 
 
-def test_create_gives_an_id_of_the_services_form(client: SignedClient) -> None:
+def test_create_returns_task_id_in_documented_format(client: SignedClient) -> None:
     task_id = client.create().result["taskId"]
     prefix, _, rest = task_id.partition("-")
     assert prefix == "infer"
@@ -18,7 +18,7 @@ def test_create_gives_an_id_of_the_services_form(client: SignedClient) -> None:
     assert rest.isalnum()
 
 
-def test_create_keeps_what_was_sent(sandbox: Sandbox, client: SignedClient) -> None:
+def test_create_stores_all_fields(sandbox: Sandbox, client: SignedClient) -> None:
     task_id = client.create(description="说明", inferenceParams={"temperature": 0.2, "n": [1]}).result[
         "taskId"
     ]
@@ -50,7 +50,7 @@ def test_create_keeps_what_was_sent(sandbox: Sandbox, client: SignedClient) -> N
     ],
     ids=str,
 )
-def test_create_within_the_rules_makes_a_task(client: SignedClient, body: dict[str, object]) -> None:
+def test_create_with_valid_fields_is_accepted(client: SignedClient, body: dict[str, object]) -> None:
     assert client.create(**body).status == 200
 
 
@@ -78,67 +78,63 @@ def test_create_within_the_rules_makes_a_task(client: SignedClient, body: dict[s
     ],
     ids=str,
 )
-def test_create_against_a_rule_is_refused_by_name(
+def test_create_with_invalid_field_is_rejected_by_name(
     sandbox: Sandbox, client: SignedClient, body: dict[str, object], name: str
 ) -> None:
-    reply = client.create(**body)
-    assert reply.refusal == (400, "InappropriateJSON")
-    assert reply.body["message"].endswith(f"param[{name}] invalid.")
+    response = client.create(**body)
+    assert response.rejection == (400, "InappropriateJSON")
+    assert response.body["message"].endswith(f"param[{name}] invalid.")
     assert sandbox.tasks == {}
 
 
 @pytest.mark.parametrize(
     "uri", ["bos://bucket/in/", "/bucket/in/", "bucket", "bos:/", "s3:/bucket/", "bos:/a b"]
 )
-@pytest.mark.parametrize("name", ["inputBosUri", "outputBosUri"])
-def test_create_with_a_bad_bos_uri_is_refused(client: SignedClient, name: str, uri: str) -> None:
-    assert client.create(**{name: uri}).refusal == (400, "InvalidBosUri")
+def test_create_with_invalid_bos_uri_is_rejected(client: SignedClient, uri: str) -> None:
+    for name in ("inputBosUri", "outputBosUri"):
+        assert client.create(**{name: uri}).rejection == (400, "InvalidBosUri")
 
 
-def test_create_beyond_the_quota_is_refused(sandbox: Sandbox, client: SignedClient) -> None:
+def test_create_above_quota_is_rejected(sandbox: Sandbox, client: SignedClient) -> None:
     sandbox.add_tasks(5, run_status="Done")
     for status in ACTIVE:
         sandbox.add_tasks(6, run_status=status)
     assert client.create().status == 200
     last = client.create().result["taskId"]
-    assert client.create().refusal == (400, "TaskRunningNumberExceedLimit")
+    assert client.create().rejection == (400, "TaskRunningNumberExceedLimit")
     sandbox.set_status(last, "Failed")
     assert client.create().status == 200
 
 
-def test_describe_an_unknown_task_is_refused(client: SignedClient) -> None:
-    assert client.describe("infer-000000000000").refusal == (404, "TaskNotFound")
+def test_describe_unknown_task_is_rejected(client: SignedClient) -> None:
+    assert client.describe("infer-000000000000").rejection == (404, "TaskNotFound")
 
 
-@pytest.mark.parametrize("action", ["Describe", "Stop", "Delete"])
 @pytest.mark.parametrize("task_id", [None, "", 7, ["infer-000000000000"]])
-def test_a_task_id_of_a_wrong_kind_is_refused_by_name(
-    client: SignedClient, action: str, task_id: object
-) -> None:
-    reply = client.call(f"{action}BatchInferenceTask", taskId=task_id)
-    assert reply.refusal == (400, "InappropriateJSON")
-    assert reply.body["message"].endswith("param[taskId] invalid.")
+def test_action_with_invalid_task_id_is_rejected_by_name(client: SignedClient, task_id: object) -> None:
+    for action in ("Describe", "Stop", "Delete"):
+        response = client.call(f"{action}BatchInferenceTask", taskId=task_id)
+        assert response.rejection == (400, "InappropriateJSON")
+        assert response.body["message"].endswith("param[taskId] invalid.")
 
 
 @pytest.mark.parametrize("status", FINAL)
-def test_delete_a_final_task_removes_it(sandbox: Sandbox, client: SignedClient, status: str) -> None:
+def test_delete_ended_task_removes_it(sandbox: Sandbox, client: SignedClient, status: str) -> None:
     kept, gone = sandbox.add_tasks(2, run_status=status)
     assert client.delete(gone).result is True
     assert list(sandbox.tasks) == [kept]
-    assert client.delete(gone).refusal == (404, "TaskNotFound")
+    assert client.delete(gone).rejection == (404, "TaskNotFound")
 
 
 @pytest.mark.parametrize("status", [*ACTIVE, "Pausing"])
-def test_delete_any_other_task_is_refused(sandbox: Sandbox, client: SignedClient, status: str) -> None:
+def test_delete_task_in_other_state_is_rejected(sandbox: Sandbox, client: SignedClient, status: str) -> None:
     task_id = sandbox.add_task(run_status=status)
-    assert client.delete(task_id).refusal == (400, "InvalidTaskStatus")
+    assert client.delete(task_id).rejection == (400, "InvalidTaskStatus")
     assert task_id in sandbox.tasks
 
 
 @pytest.mark.parametrize("status", ["Queuing", "Running"])
-def test_stop_a_task_that_is_under_way_stops_it_in_two_steps(
-    sandbox: Sandbox, client: SignedClient, status: str
-) -> None:
+def test_stop_active_task_goes_through_stopping(sandbox: Sandbox, client: SignedClient, status: str) -> None:
     task_id = sandbox.add_task(run_status=status, ends_after=3)
     assert client.stop(task_id).result is True
     assert sandbox.tasks[task_id]["runStatus"] == "Stopping"
@@ -146,7 +142,7 @@ def test_stop_a_task_that_is_under_way_stops_it_in_two_steps(
     assert sandbox.tasks[task_id]["runStatus"] == "Stopped"
 
 
-def test_stop_a_stopping_task_is_true_and_changes_nothing(sandbox: Sandbox, client: SignedClient) -> None:
+def test_stop_stopping_task_returns_true_and_changes_nothing(sandbox: Sandbox, client: SignedClient) -> None:
     task_id = sandbox.add_task(run_status="Running")
     client.stop(task_id)
     sandbox.advance(4)
@@ -156,12 +152,12 @@ def test_stop_a_stopping_task_is_true_and_changes_nothing(sandbox: Sandbox, clie
 
 
 @pytest.mark.parametrize("status", [*FINAL, "Pausing"])
-def test_stop_any_other_task_is_refused(sandbox: Sandbox, client: SignedClient, status: str) -> None:
+def test_stop_task_in_other_state_is_rejected(sandbox: Sandbox, client: SignedClient, status: str) -> None:
     task_id = sandbox.add_task(run_status=status)
-    assert client.stop(task_id).refusal == (400, "InvalidTaskStatus")
+    assert client.stop(task_id).rejection == (400, "InvalidTaskStatus")
 
 
-def test_models_gives_both_lists_with_their_versions(client: SignedClient) -> None:
+def test_models_returns_both_lists_with_versions(client: SignedClient) -> None:
     result = client.models().result
     assert set(result) == {"commonModelList", "customModelList"}
     for model in result["commonModelList"] + result["customModelList"]:
@@ -171,10 +167,10 @@ def test_models_gives_both_lists_with_their_versions(client: SignedClient) -> No
         assert client.create(endpoint=None, modelId=version["modelVersionId"]).status == 200
 
 
-def test_every_answer_has_the_envelope_of_the_service(sandbox: Sandbox, client: SignedClient) -> None:
-    for reply in (client.models(), client.describe("infer-000000000000")):
-        assert reply.headers["Content-Type"] == "application/json; charset=utf-8"
-        assert reply.headers["x-bce-request-id"] == reply.body["requestId"]
+def test_every_response_has_the_documented_envelope(sandbox: Sandbox, client: SignedClient) -> None:
+    for response in (client.models(), client.describe("infer-000000000000")):
+        assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert response.headers["x-bce-request-id"] == response.body["requestId"]
     assert client.models().body.keys() == {"requestId", "result"}
     assert client.describe("x").body.keys() == {"requestId", "code", "message"}
     assert len({request.request_id for request in sandbox.requests}) == 4
@@ -183,24 +179,28 @@ def test_every_answer_has_the_envelope_of_the_service(sandbox: Sandbox, client: 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"nope", b'{"taskId": "\xff"}', b'{"x": NaN}', b'{"x": 1e999}']
 )
-def test_a_body_that_is_no_json_is_malformed(client: SignedClient, content: bytes) -> None:
-    assert client.post("DescribeBatchInferenceModel", content).refusal == (400, "MalformedJSON")
+def test_action_with_body_that_is_not_json_is_rejected(client: SignedClient, content: bytes) -> None:
+    assert client.post("DescribeBatchInferenceModel", content).rejection == (400, "MalformedJSON")
 
 
 @pytest.mark.parametrize("content", [b"[]", b"null", b'"x"', b"1"])
-def test_a_body_that_is_no_object_is_inappropriate(client: SignedClient, content: bytes) -> None:
-    assert client.post("DescribeBatchInferenceModel", content).refusal == (400, "InappropriateJSON")
+def test_action_with_body_that_is_not_an_object_is_rejected(client: SignedClient, content: bytes) -> None:
+    assert client.post("DescribeBatchInferenceModel", content).rejection == (400, "InappropriateJSON")
 
 
 @pytest.mark.parametrize("action", ["", "describeBatchInferenceTask", "DropBatchInferenceTask"])
-def test_an_unknown_action_is_refused_and_noted(sandbox: Sandbox, client: SignedClient, action: str) -> None:
-    assert client.call(action).refusal == (400, "InvalidAction")
+def test_unknown_action_is_rejected_and_recorded_as_unexpected(
+    sandbox: Sandbox, client: SignedClient, action: str
+) -> None:
+    assert client.call(action).rejection == (400, "InvalidAction")
     assert [request.action for request in sandbox.unexpected] == [action]
 
 
-def test_another_path_or_method_is_refused_and_noted(sandbox: Sandbox, client: SignedClient) -> None:
-    assert client.send(b"", {}, target="/v2/batches").refusal == (404, "InvalidURI")
-    assert client.send(b"", {}, target="/v2/batchinference", method="GET").refusal == (
+def test_unknown_path_or_method_is_rejected_and_recorded_as_unexpected(
+    sandbox: Sandbox, client: SignedClient
+) -> None:
+    assert client.send(b"", {}, target="/v2/batches").rejection == (404, "InvalidURI")
+    assert client.send(b"", {}, target="/v2/batchinference", method="GET").rejection == (
         405,
         "MethodNotAllowed",
     )
@@ -208,7 +208,7 @@ def test_another_path_or_method_is_refused_and_noted(sandbox: Sandbox, client: S
 
 
 @pytest.mark.parametrize(("choice", "expected"), [("true", True), ("false", False)])
-def test_stop_a_final_task_answers_as_chosen(choice: str, expected: bool) -> None:
+def test_stop_ended_task_returns_what_behavior_says(choice: str, expected: bool) -> None:
     behavior = ServerBehavior(stop_final="true" if choice == "true" else "false")
     with Sandbox(frozen=True, behavior=behavior) as sandbox:
         client = SignedClient(sandbox)
@@ -216,7 +216,7 @@ def test_stop_a_final_task_answers_as_chosen(choice: str, expected: bool) -> Non
         client.close()
 
 
-def test_refusals_are_as_chosen() -> None:
+def test_rejections_have_the_status_and_code_of_behavior() -> None:
     behavior = ServerBehavior(
         not_found_status=400,
         not_found_code="NoSuchTask",
@@ -230,10 +230,56 @@ def test_refusals_are_as_chosen() -> None:
     with Sandbox(frozen=True, behavior=behavior) as sandbox:
         client = SignedClient(sandbox)
         running = sandbox.add_tasks(20, run_status="Running")[0]
-        assert client.describe("x").refusal == (400, "NoSuchTask")
-        assert client.delete(running).refusal == (409, "Conflict")
-        assert client.create().refusal == (403, "TaskRunningNumberExceedLimit")
-        assert client.call("Nothing").refusal == (404, "InvalidAction")
-        assert client.send(b"", {}, target="/").refusal == (404, "Nowhere")
-        assert client.send(b"", {}, target="/v2/batchinference").refusal == (401, "AccessDenied")
+        assert client.describe("x").rejection == (400, "NoSuchTask")
+        assert client.delete(running).rejection == (409, "Conflict")
+        assert client.create().rejection == (403, "TaskRunningNumberExceedLimit")
+        assert client.call("Nothing").rejection == (404, "InvalidAction")
+        assert client.send(b"", {}, target="/").rejection == (404, "Nowhere")
+        assert client.send(b"", {}, target="/v2/batchinference").rejection == (401, "AccessDenied")
         client.close()
+
+
+def test_create_with_fill_in_defaults_adds_parameters_and_description(
+    sandbox: Sandbox, client: SignedClient
+) -> None:
+    sandbox.behavior = ServerBehavior(fill_in_defaults=True)
+
+    plain = client.create().result["taskId"]
+    explicit = client.create(description="own", inferenceParams={"temperature": 0.1, "n": 2}).result["taskId"]
+
+    task = client.describe(plain).result
+    assert task["inferenceParams"] == {"temperature": 0.8}
+    assert (task["dataFormat"], task["description"]) == ("default", "batch inference")
+    assert sandbox.tasks[explicit]["inferenceParams"] == {"temperature": 0.1, "n": 2}
+    assert sandbox.tasks[explicit]["description"] == "own"
+
+
+def test_new_task_is_listed_and_described_after_the_delays_of_behavior(
+    sandbox: Sandbox, client: SignedClient
+) -> None:
+    sandbox.behavior = ServerBehavior(list_delay=10, describe_delay=20)
+    task_id = client.create().result["taskId"]
+
+    def visible() -> tuple[bool, bool]:
+        return bool(client.list().result["taskList"]), client.describe(task_id).status == 200
+
+    assert visible() == (False, False)
+    assert client.describe(task_id).rejection == (404, "TaskNotFound")
+    sandbox.advance(10)
+    assert visible() == (True, False)
+    sandbox.advance(10)
+    assert visible() == (True, True)
+
+
+def test_signed_request_with_reject_all_is_rejected_without_effect(
+    sandbox: Sandbox, client: SignedClient
+) -> None:
+    task_id = sandbox.add_task()
+    sandbox.behavior = ServerBehavior(reject_all=(403, "Arrears", "The account is in arrears."))
+
+    assert client.delete(task_id).rejection == (403, "Arrears")
+
+    assert task_id in sandbox.tasks
+    assert sandbox.unexpected == []
+    sandbox.behavior = ServerBehavior()
+    assert client.delete(task_id).status == 200

@@ -1,4 +1,4 @@
-"""Whatever is sent, the sandbox says no in its own shape and never breaks: what is known to be hard."""
+"""Hostile requests are rejected in the format of the service and do not break the sandbox."""
 
 import socket
 
@@ -25,11 +25,13 @@ from .signed_client import SignedClient
     ],
     ids=range(10),
 )
-def test_json_that_no_answer_could_repeat_is_malformed(client: SignedClient, content: bytes) -> None:
-    assert client.post("CreateBatchInferenceTask", content).refusal == (400, "MalformedJSON")
+def test_create_with_json_that_no_response_could_repeat_is_rejected(
+    client: SignedClient, content: bytes
+) -> None:
+    assert client.post("CreateBatchInferenceTask", content).rejection == (400, "MalformedJSON")
 
 
-def test_a_body_without_end_is_refused(client: SignedClient) -> None:
+def test_request_with_too_large_body_is_rejected(client: SignedClient) -> None:
     assert client.post("CreateBatchInferenceTask", b" " * 2_000_000).status == 413
 
 
@@ -51,14 +53,14 @@ def test_a_body_without_end_is_refused(client: SignedClient) -> None:
     ],
     ids=range(12),
 )
-def test_any_http_is_refused_or_cut(sandbox: Sandbox, raw: bytes) -> None:
+def test_malformed_http_is_rejected_or_disconnected(sandbox: Sandbox, raw: bytes) -> None:
     with socket.create_connection(("127.0.0.1", sandbox.port), timeout=20) as line:
         line.sendall(raw)
         got = line.recv(65536)
     assert not got or got.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4"))
 
 
-def test_a_client_that_leaves_before_the_end_of_its_body_does_no_harm(
+def test_request_with_incomplete_body_has_no_effect_on_others(
     sandbox: Sandbox, client: SignedClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_connection(("127.0.0.1", sandbox.port), timeout=20) as line:

@@ -1,4 +1,4 @@
-"""Who may do what: keys, accounts, permissions, and clocks that differ."""
+"""Keys, accounts, permissions and clock skew."""
 
 import time
 
@@ -9,21 +9,21 @@ from qf_tasks.sandbox import Sandbox
 from .signed_client import ROUTE, SignedClient
 
 
-def test_two_accounts_do_not_see_each_other(sandbox: Sandbox, client: SignedClient) -> None:
+def test_tasks_of_another_account_are_not_found(sandbox: Sandbox, client: SignedClient) -> None:
     sandbox.add_key("other-key", "other-secret", account="other")
     other = SignedClient(sandbox, "other-key", "other-secret")
     mine, theirs = sandbox.add_task(), sandbox.add_task(account="other")
-    for reply in (other.describe(mine), other.stop(mine), other.delete(mine), client.delete(theirs)):
-        assert reply.refusal == (404, "TaskNotFound")
+    for response in (other.describe(mine), other.stop(mine), other.delete(mine), client.delete(theirs)):
+        assert response.rejection == (404, "TaskNotFound")
     assert [task["taskId"] for task in other.list().result["taskList"]] == [theirs]
-    assert other.list(marker=mine).refusal == (400, "InvalidMarker")
+    assert other.list(marker=mine).rejection == (400, "InvalidMarker")
     assert list(sandbox.tasks) == [mine]
     assert list(sandbox.tasks_of("other")) == [theirs]
     assert sandbox.tasks_of("other")[theirs]["creator"] == "other"
     other.close()
 
 
-def test_the_quota_is_counted_per_account(sandbox: Sandbox, client: SignedClient) -> None:
+def test_quota_counts_each_account_separately(sandbox: Sandbox, client: SignedClient) -> None:
     sandbox.add_tasks(20, run_status="Running", account="other")
     assert client.create().status == 200
 
@@ -35,29 +35,29 @@ def test_two_keys_of_one_account_share_its_tasks(sandbox: Sandbox) -> None:
     second.close()
 
 
-def test_a_key_may_do_only_what_it_is_allowed(sandbox: Sandbox) -> None:
+def test_key_with_allowed_actions_is_denied_others(sandbox: Sandbox) -> None:
     sandbox.add_key("reader", "secret", allowed={"DescribeBatchInferenceTask"})
     reader = SignedClient(sandbox, "reader", "secret")
     task_id = sandbox.add_task()
     assert reader.describe(task_id).status == 200
-    assert reader.delete(task_id).refusal == (403, "AccessDenied")
+    assert reader.delete(task_id).rejection == (403, "AccessDenied")
     assert task_id in sandbox.tasks
     assert sandbox.unexpected == []
     reader.close()
 
 
-def test_a_revoked_key_is_unknown(sandbox: Sandbox, client: SignedClient) -> None:
+def test_revoked_key_is_rejected(sandbox: Sandbox, client: SignedClient) -> None:
     assert client.models().status == 200
     sandbox.revoke_key(sandbox.access_key)
-    assert client.models().refusal == (403, "InvalidAccessKeyId")
+    assert client.models().rejection == (403, "InvalidAccessKeyId")
 
 
-def test_a_refused_signature_does_nothing_and_is_noted(sandbox: Sandbox) -> None:
+def test_wrong_signature_has_no_effect_and_is_recorded_as_unexpected(sandbox: Sandbox) -> None:
     task_id = sandbox.add_task()
     wrong = SignedClient(sandbox, secret_key="not the secret")
-    reply = wrong.delete(task_id)
-    assert reply.refusal == (400, "SignatureDoesNotMatch")
-    assert reply.headers["X-Bce-Error-Message"].startswith("SignatureDoesNotMatch, cause:")
+    response = wrong.delete(task_id)
+    assert response.rejection == (400, "SignatureDoesNotMatch")
+    assert response.headers["X-Bce-Error-Message"].startswith("SignatureDoesNotMatch, cause:")
     (request,) = sandbox.unexpected
     assert (request.access_key, request.applied, request.refused) == (None, False, "SignatureDoesNotMatch")
     assert task_id in sandbox.tasks
@@ -65,29 +65,29 @@ def test_a_refused_signature_does_nothing_and_is_noted(sandbox: Sandbox) -> None
 
 
 @pytest.mark.parametrize("offset", [3600.0, -3600.0])
-def test_a_server_clock_that_is_off_refuses_and_says_its_time(
+def test_clock_offset_expires_requests_and_changes_date_header(
     sandbox: Sandbox, client: SignedClient, offset: float
 ) -> None:
     before = client.models().headers["Date"]
     sandbox.clock_offset = offset
-    reply = client.models()
-    assert reply.refusal == (400, "RequestExpired")
-    assert reply.headers["Date"] != before
+    response = client.models()
+    assert response.rejection == (400, "RequestExpired")
+    assert response.headers["Date"] != before
 
 
-def test_a_client_that_follows_the_servers_clock_is_accepted(sandbox: Sandbox, client: SignedClient) -> None:
+def test_request_signed_by_the_servers_clock_is_accepted(sandbox: Sandbox, client: SignedClient) -> None:
     sandbox.clock_offset = 7200.0
     query = "Action=DescribeBatchInferenceModel"
     headers = client.headers(query, now=time.time() + 7200)
     assert client.send(b"{}", headers, target=f"{ROUTE}?{query}").status == 200
 
 
-def test_the_turned_clock_does_not_make_signatures_old(sandbox: Sandbox, client: SignedClient) -> None:
+def test_advance_does_not_expire_signatures(sandbox: Sandbox, client: SignedClient) -> None:
     sandbox.advance(10 * 86_400)
     assert client.models().status == 200
 
 
-def test_every_sandbox_has_keys_of_its_own() -> None:
+def test_each_sandbox_has_its_own_keys() -> None:
     first, second = Sandbox(frozen=True), Sandbox(frozen=True)
     assert len({first.access_key, second.access_key, first.secret_key, second.secret_key}) == 4
     assert len(bytes.fromhex(first.access_key)) == 16

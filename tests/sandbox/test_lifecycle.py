@@ -15,7 +15,7 @@ def wire_time(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def test_a_created_task_queues_runs_and_is_done(sandbox: Sandbox, client: SignedClient) -> None:
+def test_created_task_queues_runs_and_gets_done(sandbox: Sandbox, client: SignedClient) -> None:
     task_id = client.create().result["taskId"]
     seen = []
     for _ in range(9):
@@ -35,7 +35,7 @@ def test_a_created_task_queues_runs_and_is_done(sandbox: Sandbox, client: Signed
     ]
 
 
-def test_the_durations_are_as_given() -> None:
+def test_durations_are_as_given() -> None:
     with Sandbox(frozen=True, queue_seconds=0, run_seconds=math.inf, stop_seconds=0) as sandbox:
         client = SignedClient(sandbox)
         task_id = client.create().result["taskId"]
@@ -47,7 +47,7 @@ def test_the_durations_are_as_given() -> None:
         client.close()
 
 
-def test_each_state_shows_the_members_that_belong_to_it(sandbox: Sandbox) -> None:
+def test_each_state_has_its_documented_fields(sandbox: Sandbox) -> None:
     def members(status: str) -> set[str]:
         task_id = sandbox.add_task(run_status=status)
         return sandbox.tasks[task_id].keys() & {
@@ -66,7 +66,7 @@ def test_each_state_shows_the_members_that_belong_to_it(sandbox: Sandbox) -> Non
     assert members("Stopped") == {"outputDir", "finishTime"}
 
 
-def test_the_output_folder_is_24_hex_characters_and_its_own(sandbox: Sandbox) -> None:
+def test_output_dir_is_unique_and_has_24_hex_characters(sandbox: Sandbox) -> None:
     folders = [sandbox.tasks[task_id]["outputDir"] for task_id in sandbox.add_tasks(2)]
     assert all(len(bytes.fromhex(folder)) == 12 for folder in folders)
     assert folders[0] != folders[1]
@@ -82,14 +82,14 @@ def test_times_come_from_the_clock(sandbox: Sandbox, client: SignedClient) -> No
     assert parsedate_to_datetime(client.models().headers["Date"]) == sandbox.now.replace(microsecond=0)
 
 
-def test_the_clock_stands_still_unless_it_is_told_to_run() -> None:
+def test_clock_runs_by_default_and_stands_still_if_frozen() -> None:
     still, running = Sandbox(frozen=True), Sandbox(speed=1e9)
     assert still.now == still.now
     assert running.now < running.now
 
 
 @pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, 1e15])
-def test_advance_by_what_is_no_time_ahead_is_refused(seconds: float) -> None:
+def test_advance_with_invalid_seconds_raises_and_changes_nothing(seconds: float) -> None:
     sandbox = Sandbox(frozen=True)
     before = sandbox.now
     with pytest.raises((ValueError, OverflowError)):
@@ -97,7 +97,7 @@ def test_advance_by_what_is_no_time_ahead_is_refused(seconds: float) -> None:
     assert sandbox.now == before
 
 
-def test_stop_keeps_the_records_done_so_far(sandbox: Sandbox, client: SignedClient) -> None:
+def test_stop_keeps_progress(sandbox: Sandbox, client: SignedClient) -> None:
     task_id = client.create().result["taskId"]
     sandbox.advance(40)
     client.stop(task_id)
@@ -105,7 +105,7 @@ def test_stop_keeps_the_records_done_so_far(sandbox: Sandbox, client: SignedClie
     assert (sandbox.tasks[task_id]["runStatus"], sandbox.tasks[task_id]["progress"]) == ("Stopped", 50)
 
 
-def test_add_task_that_ends_moves_by_the_clock(sandbox: Sandbox) -> None:
+def test_add_task_with_ends_after_ends_by_the_clock(sandbox: Sandbox) -> None:
     task_id = sandbox.add_task(run_status="Running", ends_after=8, ends_as="Failed", error_reason="why")
     sandbox.advance(4)
     assert (sandbox.tasks[task_id]["runStatus"], sandbox.tasks[task_id]["progress"]) == ("Running", 50)
@@ -114,7 +114,7 @@ def test_add_task_that_ends_moves_by_the_clock(sandbox: Sandbox) -> None:
     assert (task["runStatus"], task["progress"], task["errorReason"]) == ("Failed", 100, "why")
 
 
-def test_add_task_shows_what_it_was_given(sandbox: Sandbox) -> None:
+def test_add_task_shows_given_fields(sandbox: Sandbox) -> None:
     made = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
     task_id = sandbox.add_task(
         "infer-000000000001",
@@ -144,7 +144,7 @@ def test_add_task_shows_what_it_was_given(sandbox: Sandbox) -> None:
     assert "endpoint" not in task
 
 
-def test_add_task_with_a_taken_id_or_a_naive_time_is_refused(sandbox: Sandbox) -> None:
+def test_add_task_with_existing_id_or_naive_time_raises(sandbox: Sandbox) -> None:
     task_id = sandbox.add_task()
     with pytest.raises(ValueError, match=task_id):
         sandbox.add_task(task_id)
@@ -153,14 +153,14 @@ def test_add_task_with_a_taken_id_or_a_naive_time_is_refused(sandbox: Sandbox) -
     assert list(sandbox.tasks) == [task_id]
 
 
-def test_set_status_stays_whatever_the_clock_says(sandbox: Sandbox, client: SignedClient) -> None:
+def test_set_status_is_not_changed_by_the_clock(sandbox: Sandbox, client: SignedClient) -> None:
     task_id = client.create().result["taskId"]
     sandbox.set_status(task_id, "Pausing")
     sandbox.advance(1000)
     assert client.describe(task_id).result["runStatus"] == "Pausing"
 
 
-def test_set_status_done_means_that_every_record_is_done(sandbox: Sandbox) -> None:
+def test_set_status_done_completes_progress(sandbox: Sandbox) -> None:
     task_id = sandbox.add_task(run_status="Running", ends_after=100)
     sandbox.advance(30)
     sandbox.set_status(task_id, "Failed")
@@ -169,7 +169,7 @@ def test_set_status_done_means_that_every_record_is_done(sandbox: Sandbox) -> No
     assert sandbox.tasks[task_id]["progress"] == 100
 
 
-def test_set_status_of_an_unknown_task_is_a_key_error(sandbox: Sandbox) -> None:
+def test_set_status_of_unknown_task_raises_key_error(sandbox: Sandbox) -> None:
     with pytest.raises(KeyError, match="infer-000000000000"):
         sandbox.set_status("infer-000000000000", "Done")
 

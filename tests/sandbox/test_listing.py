@@ -1,4 +1,4 @@
-"""The list action: order, pages, both kinds of marker, filter."""
+"""The list action: order, pages, filter, and markers that are part of their page or not."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,7 +17,7 @@ def ids(result: Any) -> list[str]:
 
 
 def walk(client: SignedClient, *, inclusive: bool, use_next: bool, **body: Any) -> Iterator[list[str]]:
-    """Every page, as a client of either kind would ask for them; a repeated first id is dropped."""
+    """Yield every page, without a first id that repeats the last one."""
     marker, seen = "", ""
     while True:
         result = client.list(marker=marker, **body).result
@@ -46,7 +46,7 @@ def client_of_either_kind(inclusive: bool) -> Iterator[SignedClient]:
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize(("size", "pages"), [(7, 36), (100, 3)])
-def test_list_250_tasks_gives_each_once_in_order(
+def test_list_250_tasks_returns_each_once_in_order(
     marked: SignedClient, inclusive: bool, size: int, pages: int, reverse: bool
 ) -> None:
     expected = marked.sandbox.add_tasks(250)
@@ -56,7 +56,7 @@ def test_list_250_tasks_gives_each_once_in_order(
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_list_with_the_last_id_as_marker_gives_each_once(
+def test_list_with_last_id_as_marker_returns_each_once(
     marked: SignedClient, inclusive: bool, reverse: bool
 ) -> None:
     expected = marked.sandbox.add_tasks(25)
@@ -64,7 +64,7 @@ def test_list_with_the_last_id_as_marker_gives_each_once(
     assert list(chain.from_iterable(got)) == (expected[::-1] if reverse else expected)
 
 
-def test_list_filtered_counts_pages_of_what_matches(marked: SignedClient, inclusive: bool) -> None:
+def test_list_with_filter_fills_pages_with_matches(marked: SignedClient, inclusive: bool) -> None:
     mixed = [
         marked.sandbox.add_task(run_status=status)
         for _ in range(15)
@@ -77,16 +77,18 @@ def test_list_filtered_counts_pages_of_what_matches(marked: SignedClient, inclus
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_list_from_a_marker_that_the_filter_hides_goes_on_after_it(
+def test_list_from_marker_hidden_by_filter_continues_after_it(
     marked: SignedClient, inclusive: bool, reverse: bool
 ) -> None:
-    first, hidden, last = (marked.sandbox.add_task(run_status=word) for word in ("Done", "Failed", "Done"))
+    first, hidden, last = (
+        marked.sandbox.add_task(run_status=status) for status in ("Done", "Failed", "Done")
+    )
     assert inclusive in (True, False)
     result = marked.list(marker=hidden, runStatus=["Done"], pageReverse=reverse).result
     assert ids(result) == [first if reverse else last]
 
 
-def test_list_says_what_page_it_is(sandbox: Sandbox, client: SignedClient) -> None:
+def test_list_describes_its_page(sandbox: Sandbox, client: SignedClient) -> None:
     tasks = sandbox.add_tasks(3)
     assert client.list(marker=tasks[1], maxKeys=1).result["pageInfo"] == {
         "marker": tasks[1],
@@ -99,7 +101,7 @@ def test_list_says_what_page_it_is(sandbox: Sandbox, client: SignedClient) -> No
 @pytest.mark.parametrize(
     ("body", "size"), [({}, 10), ({"maxKeys": None}, 10), ({"maxKeys": 101}, 100), ({"maxKeys": 10**30}, 100)]
 )
-def test_list_has_ten_or_at_most_a_hundred_on_a_page(
+def test_list_page_has_10_tasks_by_default_and_100_at_most(
     sandbox: Sandbox, client: SignedClient, body: dict[str, object], size: int
 ) -> None:
     sandbox.add_tasks(120)
@@ -123,34 +125,33 @@ def test_list_has_ten_or_at_most_a_hundred_on_a_page(
     ],
     ids=str,
 )
-def test_list_with_a_member_of_a_wrong_kind_is_refused_by_name(
+def test_list_with_invalid_field_is_rejected_by_name(
     client: SignedClient, body: dict[str, object], name: str
 ) -> None:
-    reply = client.list(**body)
-    assert reply.refusal == (400, "InappropriateJSON")
-    assert reply.body["message"].endswith(f"param[{name}] invalid.")
+    response = client.list(**body)
+    assert response.rejection == (400, "InappropriateJSON")
+    assert response.body["message"].endswith(f"param[{name}] invalid.")
 
 
-def test_list_with_an_unknown_state_matches_nothing(sandbox: Sandbox, client: SignedClient) -> None:
+def test_list_with_unknown_state_returns_nothing(sandbox: Sandbox, client: SignedClient) -> None:
     sandbox.add_task()
     assert client.list(runStatus=["Cancelled"]).result["taskList"] == []
 
 
-def test_list_without_tasks_is_one_empty_page(client: SignedClient) -> None:
+def test_list_without_tasks_returns_one_empty_page(client: SignedClient) -> None:
     result = client.list(runStatus=[]).result
     assert result["taskList"] == []
     assert result["pageInfo"] == {"marker": "", "maxKeys": 10, "isTruncated": False}
 
 
-def test_list_is_ordered_by_creation_and_not_by_arrival(sandbox: Sandbox, client: SignedClient) -> None:
+def test_list_is_ordered_by_creation_time(sandbox: Sandbox, client: SignedClient) -> None:
     newer = sandbox.add_task()
     older = sandbox.add_task(create_time=sandbox.now - timedelta(days=1))
-    assert ids(client.list().result) == [older, newer]
+    future = sandbox.add_task(create_time=sandbox.now + timedelta(days=1))
+    assert ids(client.list().result) == [older, newer, future]
 
 
-def test_list_items_are_the_described_tasks_without_the_search(
-    sandbox: Sandbox, client: SignedClient
-) -> None:
+def test_list_items_lack_the_search_fields(sandbox: Sandbox, client: SignedClient) -> None:
     task_id = sandbox.add_task()
     described = client.describe(task_id).result
     (listed,) = client.list().result["taskList"]
@@ -158,19 +159,19 @@ def test_list_items_are_the_described_tasks_without_the_search(
     assert "searchCounts" not in listed
 
 
-def test_list_from_a_marker_that_never_was_is_refused(client: SignedClient) -> None:
-    assert client.list(marker="infer-000000000000").refusal == (400, "InvalidMarker")
+def test_list_from_unknown_marker_is_rejected(client: SignedClient) -> None:
+    assert client.list(marker="infer-000000000000").rejection == (400, "InvalidMarker")
 
 
-def test_list_from_a_deleted_marker_is_refused(sandbox: Sandbox, client: SignedClient) -> None:
+def test_list_from_deleted_marker_is_rejected(sandbox: Sandbox, client: SignedClient) -> None:
     gone, _ = sandbox.add_tasks(2)
     client.delete(gone)
-    assert client.list(marker=gone).refusal == (400, "InvalidMarker")
+    assert client.list(marker=gone).rejection == (400, "InvalidMarker")
 
 
 @pytest.mark.parametrize("inclusive_marker", [True, False])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_list_from_a_deleted_marker_goes_on_where_it_was_if_so_chosen(
+def test_list_from_deleted_marker_continues_if_behavior_says_so(
     inclusive_marker: bool, reverse: bool
 ) -> None:
     behavior = ServerBehavior(stale_marker_refused=False, inclusive_marker=inclusive_marker)
@@ -180,11 +181,11 @@ def test_list_from_a_deleted_marker_goes_on_where_it_was_if_so_chosen(
         client.delete(gone)
         result = client.list(marker=gone, pageReverse=reverse).result
         assert ids(result) == [first if reverse else last]
-        assert client.list(marker="infer-000000000000").refusal == (400, "InvalidMarker")
+        assert client.list(marker="infer-000000000000").rejection == (400, "InvalidMarker")
         client.close()
 
 
-def test_list_without_next_marker_only_says_that_there_is_more() -> None:
+def test_list_without_next_marker_says_only_that_it_is_truncated() -> None:
     with Sandbox(frozen=True, behavior=ServerBehavior(next_marker=False)) as sandbox:
         client = SignedClient(sandbox)
         sandbox.add_tasks(11)

@@ -1,4 +1,4 @@
-"""The official SDK, as it is, as a client of the sandbox."""
+"""The official Python SDK, unchanged, as a client of the sandbox."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from qf_tasks.sandbox import Sandbox
 
 from .signed_client import CREATION, ROUTE
 
-# baidubce reads the time in a way that Python 3.12 and later complain about.
+# baidubce uses a function that Python 3.12 deprecated.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning:baidubce"
 )
@@ -48,7 +48,7 @@ def create() -> str:
     return str(response["result"]["taskId"])
 
 
-def test_create_and_get_by_the_sdk(sandbox: Sandbox) -> None:
+def test_sdk_creates_and_gets_task(sandbox: Sandbox) -> None:
     from qianfan.resources import Data
 
     task_id = create()
@@ -57,7 +57,7 @@ def test_create_and_get_by_the_sdk(sandbox: Sandbox) -> None:
     assert described["result"]["inferenceParams"] == {"temperature": 0.5}
 
 
-def test_list_by_the_sdk(sandbox: Sandbox) -> None:
+def test_sdk_lists_tasks(sandbox: Sandbox) -> None:
     from qianfan.resources import Data
 
     tasks = [*sandbox.add_tasks(12), create()]
@@ -70,7 +70,7 @@ def test_list_by_the_sdk(sandbox: Sandbox) -> None:
     assert [task["taskId"] for task in queuing["taskList"]] == tasks[-1:]
 
 
-def test_stop_and_delete_by_the_sdk(sandbox: Sandbox) -> None:
+def test_sdk_stops_and_deletes_task(sandbox: Sandbox) -> None:
     from qianfan.resources import Data
 
     task_id = create()
@@ -80,7 +80,7 @@ def test_stop_and_delete_by_the_sdk(sandbox: Sandbox) -> None:
     assert sandbox.tasks == {}
 
 
-def test_models_by_the_sdk() -> None:
+def test_sdk_gets_models() -> None:
     result = call("DescribeBatchInferenceModel")
     assert {model["modelName"] for model in result["commonModelList"]} > {"ERNIE-Tiny-8K"}
 
@@ -92,7 +92,7 @@ def test_models_by_the_sdk() -> None:
         ("SECRET_KEY", "Fail to authn user: Signature does not match"),
     ],
 )
-def test_wrong_keys_are_refused_with_the_words_that_the_sdk_looks_for(
+def test_sdk_recognizes_rejection_of_wrong_keys(
     monkeypatch: pytest.MonkeyPatch, name: str, message: str
 ) -> None:
     import qianfan

@@ -1,6 +1,7 @@
-"""Starting, stopping, connections, TLS, the record."""
+"""Start and stop, connections, TLS, recorded requests, and clients of the library."""
 
 import ast
+import errno
 import importlib
 import os
 import re
@@ -9,7 +10,6 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ import pytest
 import trustme
 
 import qf_tasks.sandbox
-from qf_tasks.sandbox import Fault, Sandbox
+from qf_tasks import ServerError
+from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 from .signed_client import SignedClient
 
 
-def test_start_and_stop_are_quick_and_can_be_repeated() -> None:
+def test_start_after_stop_uses_the_same_port() -> None:
     sandbox = Sandbox(frozen=True)
     started = time.monotonic()
     ports = set()
@@ -34,7 +35,7 @@ def test_start_and_stop_are_quick_and_can_be_repeated() -> None:
     assert len(ports) == 1
 
 
-def test_a_stopped_sandbox_refuses_connections_and_keeps_what_it_saw() -> None:
+def test_stopped_sandbox_refuses_connections_and_keeps_its_state() -> None:
     with Sandbox(frozen=True) as sandbox:
         client = SignedClient(sandbox)
         task_id = client.create().result["taskId"]
@@ -45,14 +46,14 @@ def test_a_stopped_sandbox_refuses_connections_and_keeps_what_it_saw() -> None:
     assert len(sandbox.requests) == 1
 
 
-def test_stop_leaves_no_thread_behind() -> None:
+def test_stop_ends_the_thread() -> None:
     before = threading.active_count()
     with Sandbox(frozen=True):
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
 
 
-def test_stop_with_open_connections_does_not_wait_for_them(sandbox: Sandbox) -> None:
+def test_stop_does_not_wait_for_open_connections(sandbox: Sandbox) -> None:
     lines = [socket.create_connection(("127.0.0.1", sandbox.port)) for _ in range(3)]
     lines[1].sendall(b"POST /v2/batchinference HTTP/1.1\r\nContent-Le")
     lines[2].sendall(b"POST /v2/batchinference HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12")
@@ -63,29 +64,52 @@ def test_stop_with_open_connections_does_not_wait_for_them(sandbox: Sandbox) -> 
         line.close()
 
 
-def test_start_on_a_taken_port_raises_in_the_caller(sandbox: Sandbox) -> None:
-    with pytest.raises(OSError, match="in use"):
-        Sandbox(frozen=True, port=sandbox.port).start()
+def test_start_on_busy_port_raises_with_port_and_advice(sandbox: Sandbox) -> None:
+    with pytest.raises(OSError, match=f"port {sandbox.port}.*choose another") as caught:
+        Sandbox(port=sandbox.port).start()
+    assert caught.value.errno == errno.EADDRINUSE
 
 
-def test_start_that_fails_in_the_thread_raises_in_the_caller() -> None:
+def test_repr_has_url_and_number_of_tasks_and_no_secret(sandbox: Sandbox) -> None:
+    assert repr(sandbox) == f"<Sandbox {sandbox.url}, 0 tasks>"
+    sandbox.add_task()
+    assert repr(sandbox) == f"<Sandbox {sandbox.url}, 1 task>"
+    assert repr(Sandbox()) == "<Sandbox not started, 0 tasks>"
+
+
+def test_client_uses_the_sandbox_with_the_given_settings(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QIANFAN_CONSOLE_API_BASE_URL", "http://127.0.0.1:1")
+    task_id = sandbox.add_task()
+    sandbox.inject(Fault.status(503), action="DescribeBatchInferenceModel")
+
+    with sandbox.client(max_retries=0) as client:
+        assert client.delete(task_id).outcome == "deleted"
+        with pytest.raises(ServerError):
+            client.models()
+
+    assert sandbox.tasks == {}
+
+
+def test_start_with_invalid_ssl_context_raises() -> None:
     wrong: Any = True
     with pytest.raises(TypeError):
         Sandbox(frozen=True, ssl_context=wrong).start()
 
 
-def test_the_port_is_unknown_before_the_first_start() -> None:
+def test_url_before_first_start_raises() -> None:
     with pytest.raises(RuntimeError, match="started"):
         _ = Sandbox(frozen=True).url
 
 
-def test_it_listens_on_this_machine_alone(sandbox: Sandbox) -> None:
+def test_sandbox_listens_on_loopback_only(sandbox: Sandbox) -> None:
     assert sandbox.url == f"http://127.0.0.1:{sandbox.port}"
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", sandbox.port))
 
 
-def test_env_points_a_client_here(sandbox: Sandbox) -> None:
+def test_env_names_keys_and_url(sandbox: Sandbox) -> None:
     assert sandbox.env() == {
         "QIANFAN_ACCESS_KEY": sandbox.access_key,
         "QIANFAN_SECRET_KEY": sandbox.secret_key,
@@ -94,7 +118,7 @@ def test_env_points_a_client_here(sandbox: Sandbox) -> None:
     assert not set(sandbox.env().values()) & set(os.environ.values())
 
 
-def test_connections_are_kept_alive_and_told_apart(sandbox: Sandbox, client: SignedClient) -> None:
+def test_connections_are_kept_alive_and_numbered(sandbox: Sandbox, client: SignedClient) -> None:
     other = SignedClient(sandbox)
     for caller in (client, client, other, client):
         caller.models()
@@ -104,7 +128,7 @@ def test_connections_are_kept_alive_and_told_apart(sandbox: Sandbox, client: Sig
     other.close()
 
 
-def test_tls_is_spoken_with_the_given_certificate() -> None:
+def test_ssl_context_serves_https_with_its_certificate() -> None:
     authority = trustme.CA()
     server, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(server)
@@ -121,9 +145,9 @@ def test_tls_is_spoken_with_the_given_certificate() -> None:
     assert sandbox.errors == []
 
 
-def test_requests_are_recorded_whole(sandbox: Sandbox, client: SignedClient) -> None:
+def test_applied_request_is_recorded_completely(sandbox: Sandbox, client: SignedClient) -> None:
     task_id = sandbox.add_task()
-    reply = client.delete(task_id)
+    response = client.delete(task_id)
     (request,) = sandbox.requests
     assert (request.method, request.path) == ("POST", "/v2/batchinference")
     assert request.query == {"Action": "DeleteBatchInferenceTask"}
@@ -132,19 +156,19 @@ def test_requests_are_recorded_whole(sandbox: Sandbox, client: SignedClient) -> 
     assert request.body == b'{"taskId": "%s"}' % task_id.encode()
     assert request.params == {"taskId": task_id}
     assert request.access_key == sandbox.access_key
-    assert request.request_id == reply.body["requestId"]
-    assert (request.status, request.answer) == (200, reply.content)
+    assert request.request_id == response.body["requestId"]
+    assert (request.status, request.answer) == (200, response.content)
     assert (request.applied, request.fault, request.refused, request.unexpected) == (True, None, None, False)
     assert "bce-auth-v1" not in repr(request)
 
 
-def test_a_refused_request_is_recorded_with_its_code(sandbox: Sandbox, client: SignedClient) -> None:
+def test_rejected_request_is_recorded_with_its_code(sandbox: Sandbox, client: SignedClient) -> None:
     client.delete("infer-000000000000")
     (request,) = sandbox.requests
     assert (request.applied, request.refused, request.unexpected) == (False, "TaskNotFound", False)
 
 
-def test_only_the_last_requests_are_remembered() -> None:
+def test_remember_limits_recorded_requests() -> None:
     with Sandbox(frozen=True, remember=2) as sandbox:
         client = SignedClient(sandbox)
         ids = [client.models().body["requestId"] for _ in range(3)]
@@ -152,25 +176,28 @@ def test_only_the_last_requests_are_remembered() -> None:
     assert [request.request_id for request in sandbox.requests] == ids[1:]
 
 
-def test_reset_is_as_new_on_the_same_port(sandbox: Sandbox, client: SignedClient) -> None:
+def test_reset_restores_initial_state_on_the_same_port(sandbox: Sandbox, client: SignedClient) -> None:
     start, port = sandbox.now, sandbox.port
     sandbox.add_key("extra", "secret")
     sandbox.add_task()
     sandbox.advance(10**9)
     sandbox.clock_offset = 9999
-    assert sandbox.clock_offset == 9999
+    sandbox.service_time = 0.001
+    sandbox.behavior = ServerBehavior(reject_all=(403, "Arrears", "in arrears"))
+    assert (sandbox.clock_offset, sandbox.service_time) == (9999, 0.001)
     client.call("Nothing")
     sandbox.reset()
     assert (sandbox.tasks, sandbox.requests, sandbox.unexpected, sandbox.errors) == ({}, [], [], [])
-    assert sandbox.port == port
+    assert (sandbox.port, sandbox.clock_offset, sandbox.service_time) == (port, 0, 0)
+    assert sandbox.behavior == ServerBehavior()
     assert (sandbox.now - start).total_seconds() < 3600
     assert client.models().status == 200
     extra = SignedClient(sandbox, "extra", "secret")
-    assert extra.models().refusal == (403, "InvalidAccessKeyId")
+    assert extra.models().rejection == (403, "InvalidAccessKeyId")
     extra.close()
 
 
-def test_a_fault_of_the_sandbox_itself_is_a_500_and_kept(sandbox: Sandbox, client: SignedClient) -> None:
+def test_bug_of_the_sandbox_gives_500_and_is_recorded(sandbox: Sandbox, client: SignedClient) -> None:
     sandbox.inject(Fault.transform(lambda _: object()))
     assert client.models().status == 500
     assert [type(error) for error in sandbox.errors] == [TypeError]
@@ -186,18 +213,14 @@ def test_import_without_aiohttp_names_the_extra(monkeypatch: pytest.MonkeyPatch)
         importlib.import_module("qf_tasks.sandbox")
 
 
-def imported_names(path: Path) -> Iterator[str]:
-    """What a file imports from outside of its own package."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level <= 1
-            if node.level == 0:
-                yield str(node.module)
-
-
-def test_it_imports_the_standard_library_and_aiohttp_alone() -> None:
+def test_package_imports_the_standard_library_and_aiohttp_alone() -> None:
+    # The imports inside of functions are those of `Sandbox.client`.
     folder = Path(qf_tasks.sandbox.__file__).parent
-    names = {name.partition(".")[0] for path in folder.glob("*.py") for name in imported_names(path)}
-    assert names - sys.stdlib_module_names == {"aiohttp"}
+    imported: set[str] = set()
+    for path in folder.glob("*.py"):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(str(node.module).partition(".")[0])
+    assert imported - sys.stdlib_module_names == {"aiohttp"}

@@ -1,4 +1,4 @@
-"""The signature check, as pure functions: the vectors of the rules and every variant of the SDKs."""
+"""The signature check: documented vectors and what the SDKs do differently."""
 
 import time
 from typing import Any
@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qf_tasks.sandbox.behavior import ServerBehavior
+from qf_tasks.sandbox.http_messages import Rejection, Request
 from qf_tasks.sandbox.signing import Authorization, canonical_request, verify
-from qf_tasks.sandbox.wire import Refusal, Request
 
 from .signed_client import ROUTE, bce_time, sign
 
@@ -32,8 +32,8 @@ def check(headers: dict[str, str], *, query: str = QUERY, now: float = NOW) -> s
     return verify(request, {"AKexample": "SKexample"}, now, ServerBehavior())
 
 
-def refusal(headers: dict[str, str], **rest: Any) -> tuple[int, str]:
-    with pytest.raises(Refusal) as caught:
+def rejection(headers: dict[str, str], **rest: Any) -> tuple[int, str]:
+    with pytest.raises(Rejection) as caught:
         check(headers, **rest)
     assert caught.value.unexpected
     return caught.value.status, caught.value.code
@@ -48,7 +48,7 @@ def signed(
     expires_in: int = 1800,
     listed: str | None = None,
 ) -> dict[str, str]:
-    """`headers` and a signature over `names`, or over all of them."""
+    """Return `headers` with a signature over `names`, by default over all of them."""
     covered = {name: headers[name] for name in (names or headers)}
     authorization = sign(
         "AKexample",
@@ -63,12 +63,12 @@ def signed(
 
 
 @pytest.mark.parametrize("names", VECTORS)
-def test_verify_a_vector_of_the_rules_gives_its_access_key(names: str) -> None:
+def test_verify_documented_vector_returns_access_key(names: str) -> None:
     authorization = f"bce-auth-v1/AKexample/{DATE}/1800/{names}/{VECTORS[names]}"
     assert check({**HEADERS, "authorization": authorization}) == "AKexample"
 
 
-def test_sign_the_vectors_gives_their_signatures() -> None:
+def test_sign_documented_vectors_returns_their_signatures() -> None:
     for names, expected in VECTORS.items():
         authorization = Authorization.parse(f"bce-auth-v1/AKexample/{DATE}/1800/{names}/x")
         query = [("Action", "CreateBatchInferenceTask")]
@@ -76,7 +76,7 @@ def test_sign_the_vectors_gives_their_signatures() -> None:
         assert authorization.sign("SKexample", text) == expected
 
 
-def test_canonical_request_is_the_one_of_the_rules() -> None:
+def test_canonical_request_follows_the_documented_rules() -> None:
     query = [("b", ""), ("Authorization", "x"), ("a", "1 /ü")]
     headers = {"host": " h:1 ", "x-bce-date": DATE, "empty": " "}
     assert canonical_request("POST", ROUTE, query, headers, ["x-bce-date", "empty", "host"]) == (
@@ -84,33 +84,38 @@ def test_canonical_request_is_the_one_of_the_rules() -> None:
     )
 
 
+def test_canonical_request_encodes_path_once() -> None:
+    text = canonical_request("PUT", "/bucket/a%20b/%E5%90%8D.jsonl", [("uploads", "")], {}, [])
+    assert text == "PUT\n/bucket/a%20b/%E5%90%8D.jsonl\nuploads=\n"
+
+
 @pytest.mark.parametrize("listed", ["x-bce-date;host;content-type", "Host;X-Bce-Date;Content-Type"])
 def test_verify_signed_headers_in_any_order_and_case_is_accepted(listed: str) -> None:
     assert check(signed(HEADERS, listed=listed)) == "AKexample"
 
 
-def test_verify_an_empty_list_means_the_default_set() -> None:
+def test_verify_empty_list_of_headers_means_default_headers() -> None:
     headers = {**HEADERS, "content-length": "2", "x-bce-other": "1"}
     with_more = {**signed(headers, listed=""), "accept": "*/*"}
     assert check(with_more) == "AKexample"
 
 
-def test_verify_a_bce_header_signed_without_being_listed_is_accepted() -> None:
+def test_verify_unlisted_bce_header_is_accepted() -> None:
     assert check(signed(HEADERS, ["host", "x-bce-date"], listed="host")) == "AKexample"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "127.0.0.1"])
-def test_verify_the_host_with_and_without_its_port_is_accepted(host: str) -> None:
+def test_verify_host_with_or_without_port_is_accepted(host: str) -> None:
     headers = signed({**HEADERS, "host": host})
     assert check({**headers, "host": "127.0.0.1:8080"}) == "AKexample"
 
 
-def test_verify_an_empty_header_is_not_part_of_the_signature() -> None:
+def test_verify_empty_header_is_not_signed() -> None:
     headers = signed(HEADERS, listed="content-type;host;x-bce-date;x-empty")
     assert check({**headers, "x-empty": " "}) == "AKexample"
 
 
-def test_verify_a_long_expiry_is_accepted() -> None:
+def test_verify_long_expiry_is_accepted() -> None:
     headers = signed({"host": "h"}, expires_in=180_000)
     assert check(headers, now=NOW + 179_000) == "AKexample"
 
@@ -119,19 +124,19 @@ def test_verify_a_long_expiry_is_accepted() -> None:
     ("name", "value"),
     [("host", "elsewhere"), ("content-type", "text/plain"), ("x-bce-date", "2025-01-01T00:00:01Z")],
 )
-def test_verify_a_changed_header_is_refused(name: str, value: str) -> None:
+def test_verify_changed_header_is_rejected(name: str, value: str) -> None:
     headers = signed(HEADERS)
-    assert refusal({**headers, name: value}) == (400, "SignatureDoesNotMatch")
+    assert rejection({**headers, name: value}) == (400, "SignatureDoesNotMatch")
 
 
-def test_verify_another_action_than_the_signed_one_is_refused() -> None:
+def test_verify_changed_query_is_rejected() -> None:
     headers = signed(HEADERS)
-    assert refusal(headers, query="Action=DeleteBatchInferenceTask") == (400, "SignatureDoesNotMatch")
+    assert rejection(headers, query="Action=DeleteBatchInferenceTask") == (400, "SignatureDoesNotMatch")
 
 
-def test_verify_a_wrong_secret_says_so_in_the_headers_that_the_sdk_reads() -> None:
+def test_verify_wrong_secret_sets_the_headers_that_the_sdk_reads() -> None:
     headers = {**HEADERS, "authorization": f"bce-auth-v1/AKexample/{DATE}/1800/host/{'0' * 64}"}
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         check(headers)
     assert caught.value.headers == {
         "X-Bce-Error-Code": "SignatureDoesNotMatch",
@@ -139,20 +144,20 @@ def test_verify_a_wrong_secret_says_so_in_the_headers_that_the_sdk_reads() -> No
     }
 
 
-def test_verify_an_unknown_key_says_so_in_the_headers_that_the_sdk_reads() -> None:
+def test_verify_unknown_key_sets_the_headers_that_the_sdk_reads() -> None:
     headers = {**HEADERS, "authorization": f"bce-auth-v1/nobody/{DATE}/1800/host/{'0' * 64}"}
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         check(headers)
     assert (caught.value.status, caught.value.code) == (403, "InvalidAccessKeyId")
     assert caught.value.headers["X-Bce-Error-Message"] == "NotFound, cause: Could not find credential."
 
 
-def test_verify_without_authorization_is_refused() -> None:
-    assert refusal(HEADERS) == (403, "AccessDenied")
+def test_verify_without_authorization_is_rejected() -> None:
+    assert rejection(HEADERS) == (403, "AccessDenied")
 
 
-def test_verify_without_a_signed_host_is_refused() -> None:
-    assert refusal(signed(HEADERS, ["x-bce-date"])) == (400, "InvalidHTTPAuthHeader")
+def test_verify_without_signed_host_is_rejected() -> None:
+    assert rejection(signed(HEADERS, ["x-bce-date"])) == (400, "InvalidHTTPAuthHeader")
 
 
 @pytest.mark.parametrize(
@@ -168,48 +173,48 @@ def test_verify_without_a_signed_host_is_refused() -> None:
         "bce-auth-v1/AKexample/2025-01-01T00:00:00Z/1800/host/00/00",
     ],
 )
-def test_verify_a_malformed_authorization_is_refused(authorization: str) -> None:
+def test_verify_malformed_authorization_is_rejected(authorization: str) -> None:
     headers = {**HEADERS, "authorization": authorization}
-    assert refusal(headers) == (400, "InvalidHTTPAuthHeader")
+    assert rejection(headers) == (400, "InvalidHTTPAuthHeader")
 
 
 @pytest.mark.parametrize("late", [301.0, 86_400.0])
-def test_verify_after_the_expiry_is_refused_with_the_timestamp(late: float) -> None:
+def test_verify_after_expiry_is_rejected_with_timestamp(late: float) -> None:
     headers = signed({"host": "h"}, expires_in=300)
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         check(headers, now=NOW + late)
     assert caught.value.code == "RequestExpired"
     assert DATE in caught.value.message
 
 
 @pytest.mark.parametrize("skew", [-1801.0, 1801.0])
-def test_verify_a_clock_off_by_more_than_half_an_hour_is_refused(skew: float) -> None:
+def test_verify_clock_skew_above_half_an_hour_is_rejected(skew: float) -> None:
     headers = signed(HEADERS, expires_in=180_000)
-    assert refusal(headers, now=NOW + skew) == (400, "RequestExpired")
+    assert rejection(headers, now=NOW + skew) == (400, "RequestExpired")
 
 
 @pytest.mark.parametrize("skew", [-1799.0, 1799.0])
-def test_verify_a_clock_off_by_less_than_half_an_hour_is_accepted(skew: float) -> None:
+def test_verify_clock_skew_below_half_an_hour_is_accepted(skew: float) -> None:
     assert check(signed(HEADERS, expires_in=180_000), now=NOW + skew) == "AKexample"
 
 
-def test_verify_a_signature_made_too_early_is_refused() -> None:
-    assert refusal(signed({"host": "h"}), now=NOW - 1801) == (400, "RequestExpired")
+def test_verify_signature_from_the_future_is_rejected() -> None:
+    assert rejection(signed({"host": "h"}), now=NOW - 1801) == (400, "RequestExpired")
 
 
-def test_verify_x_bce_date_wins_over_date() -> None:
+def test_verify_uses_x_bce_date_before_date() -> None:
     stale = "Wed, 01 Jan 2020 00:00:00 GMT"
     assert check({**signed(HEADERS), "date": stale}) == "AKexample"
-    assert refusal({**signed({"host": "h"}), "date": stale}) == (400, "RequestExpired")
+    assert rejection({**signed({"host": "h"}), "date": stale}) == (400, "RequestExpired")
 
 
-def test_verify_a_malformed_date_is_refused() -> None:
-    assert refusal(signed({"host": "h", "x-bce-date": "now"})) == (400, "InvalidHTTPAuthHeader")
+def test_verify_malformed_date_is_rejected() -> None:
+    assert rejection(signed({"host": "h", "x-bce-date": "now"})) == (400, "InvalidHTTPAuthHeader")
 
 
-# baidubce reads the time in a way that Python 3.12 and later complain about.
+# baidubce uses a function that Python 3.12 deprecated.
 @pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning:baidubce")
-def test_verify_a_request_signed_by_the_sdk_is_accepted() -> None:
+def test_verify_request_signed_by_the_sdk_is_accepted() -> None:
     from baidubce.auth.bce_credentials import BceCredentials
     from baidubce.auth.bce_v1_signer import sign as sdk_sign
 
@@ -245,8 +250,6 @@ ALMOST = st.builds(
     headers=st.dictionaries(st.sampled_from(["host", "date", "x-bce-date", "x-bce-ü"]), GARBAGE),
     query=GARBAGE,
 )
-def test_verify_garbage_is_refused_and_raises_nothing_else(
-    authorization: str, headers: dict[str, str], query: str
-) -> None:
-    status, _ = refusal({**headers, "authorization": authorization}, query=query)
+def test_verify_random_input_is_rejected(authorization: str, headers: dict[str, str], query: str) -> None:
+    status, _ = rejection({**headers, "authorization": authorization}, query=query)
     assert 400 <= status < 500

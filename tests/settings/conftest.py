@@ -1,4 +1,4 @@
-"""A project and a home with nothing in them, and what is put there."""
+"""An empty project and an empty home directory, and helpers that put settings there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Pair(TypedDict):
 
 
 def pair(of: str) -> Pair:
-    """Keys that tell which source they came from."""
+    """Return keys that show which source they came from."""
     return {"access_key": f"access-key-{of}", "secret_key": f"secret-key-{of}"}
 
 
@@ -41,8 +41,8 @@ def pair_dotenv(of: str) -> str:
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The root of a project, and the working directory."""
-    monkeypatch.setattr(precedence, "_noted", set())
+    """Return the root of a project, which is the working directory."""
+    monkeypatch.setattr(precedence, "_logged", set())
     project = tmp_path / "project"
     project.mkdir()
     (project / "pyproject.toml").touch()
@@ -57,7 +57,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def write(project: Path) -> Write:
-    """Write a file that only its owner reads, below the project's root."""
+    """Write a file below the root of the project, readable by its owner only."""
 
     def write(path: str, text: str) -> Path:
         file = project / path
@@ -71,7 +71,7 @@ def write(project: Path) -> Write:
 
 @pytest.fixture
 def set_pair(monkeypatch: pytest.MonkeyPatch) -> SetPair:
-    """Put a pair into the environment."""
+    """Set the variables of a pair of keys."""
 
     def set_pair(of: str) -> None:
         for name, key in pair_variables(of).items():

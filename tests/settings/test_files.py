@@ -1,4 +1,4 @@
-"""Settings files: where they are found, what they may hold, and what is said of a broken one."""
+"""Settings files: where they are found, what they may contain, and errors about broken ones."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ posix = pytest.mark.skipif(os.name != "posix", reason="files have no mode here")
 @pytest.mark.parametrize(
     ("name", "text"), [("a.yaml", YAML), ("a.yml", YAML), ("a.JSON", JSON), ("a.json", "\ufeff" + JSON)]
 )
-def test_load_with_yaml_or_json_named_reads_it(name: str, text: str, write: Write) -> None:
+def test_load_with_yaml_or_json_file_reads_it(name: str, text: str, write: Write) -> None:
     settings = Settings.load(config_file=write(name, text), profile="p")
     assert (settings.access_key, settings.secret_key.get_secret_value()) == (AK, SK)
     assert (settings.verify_tls, settings.max_retries) == (False, 9)
 
 
 @pytest.mark.parametrize("name", ["a.toml", "a.yaml"])
-def test_load_with_empty_file_takes_next_source(name: str, write: Write, set_pair: SetPair) -> None:
+def test_load_with_empty_file_uses_next_source(name: str, write: Write, set_pair: SetPair) -> None:
     set_pair("environment")
     assert Settings.load(config_file=write(name, "")).access_key == "access-key-environment"
 
@@ -89,13 +89,13 @@ def test_load_with_broken_file_names_file_and_place(name: str, text: str, place:
     assert SK not in str(caught.value)
 
 
-def test_load_with_file_in_another_encoding_raises(project: Path) -> None:
+def test_load_with_file_in_other_encoding_raises(project: Path) -> None:
     (project / "a.toml").write_bytes('base_url = "千帆"'.encode("gbk"))
     with pytest.raises(ConfigurationError, match=r"a\.toml is not valid TOML in UTF-8"):
         Settings.load(config_file="a.toml")
 
 
-def test_load_with_broken_file_found_raises_although_keywords_have_keys(write: Write) -> None:
+def test_load_with_broken_file_found_raises_even_with_keys_as_keywords(write: Write) -> None:
     path = write("config/qf_tasks.toml", "max_retries =")
     with pytest.raises(ConfigurationError, match="is not valid TOML") as caught:
         Settings.load(**pair("keyword"))
@@ -120,16 +120,16 @@ def test_load_with_variable_naming_missing_file_names_it(
 
 @pytest.mark.parametrize("argument", ["config_file", "env_file"])
 def test_load_with_directory_named_raises(argument: str, project: Path) -> None:
-    with pytest.raises(ConfigurationError, match=f"{project}, named by {argument}, is no file"):
+    with pytest.raises(ConfigurationError, match=f"{project}, named by {argument}, is not a file"):
         load(**{argument: project})
 
 
-def test_load_with_path_too_long_to_be_one_says_that_it_does_not_exist() -> None:
+def test_load_with_path_too_long_says_it_does_not_exist() -> None:
     with pytest.raises(ConfigurationError, match="x, named by config_file, does not exist"):
         load(config_file="x" * 5000)
 
 
-def test_load_with_directories_that_may_not_be_looked_at_takes_them_for_empty(
+def test_load_with_inaccessible_directories_treats_them_as_empty(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def forbidden(path: Path) -> bool:
@@ -140,7 +140,7 @@ def test_load_with_directories_that_may_not_be_looked_at_takes_them_for_empty(
     assert load().access_key == "access-key-keyword"
 
 
-def test_load_without_home_takes_tilde_as_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_without_home_does_not_expand_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
     def nowhere(path: Path) -> Path:
         raise RuntimeError(path)
 
@@ -149,7 +149,7 @@ def test_load_without_home_takes_tilde_as_a_name(monkeypatch: pytest.MonkeyPatch
         load(config_file="~/a.toml")
 
 
-@pytest.mark.skipif(not BROKEN_DISK.exists(), reason="no file at hand that fails while it is read")
+@pytest.mark.skipif(not BROKEN_DISK.exists(), reason="needs a file that fails while it is read")
 def test_load_with_file_that_fails_while_it_is_read_says_why() -> None:
     with pytest.raises(ConfigurationError, match=f"{BROKEN_DISK} cannot be read: Input/output error"):
         load(config_file=BROKEN_DISK)
@@ -174,25 +174,25 @@ def test_load_with_bad_value_in_profile_names_key_rule_and_profile(write: Write)
         Settings.load(**pair("keyword"), profile="p")
 
 
-def test_load_with_bundle_in_file_takes_it_as_seen_from_there(
+def test_load_with_relative_bundle_resolves_it_against_the_file(
     project: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = write("config/ca.pem", "")
-    write("config/qf_tasks.toml", 'ca_bundle = "ca.pem"')
-    (project / "elsewhere").mkdir()
-    monkeypatch.chdir(project / "elsewhere")
-    assert Settings.load(**pair("keyword")).ca_bundle == bundle
+    write("config/qf_tasks.toml", pair_toml("file") + 'ca_bundle = "ca.pem"')
+    (project / "below").mkdir()
+    monkeypatch.chdir(project / "below")
+    assert Settings.load().ca_bundle == bundle
 
 
-def test_load_with_bundle_at_home_finds_it(home: Path, write: Write) -> None:
+def test_load_with_tilde_in_bundle_finds_it_at_home(home: Path, write: Write) -> None:
     bundle = write(f"{home}/ca.pem", "")
-    write("config/qf_tasks.toml", 'ca_bundle = "~/ca.pem"')
-    assert load().ca_bundle == bundle
+    write("config/qf_tasks.toml", pair_toml("file") + 'ca_bundle = "~/ca.pem"')
+    assert Settings.load().ca_bundle == bundle
 
 
 @posix
 @pytest.mark.parametrize("name", ["config/qf_tasks.toml", ".env"])
-def test_load_with_secret_open_to_others_warns_once(
+def test_load_with_secret_readable_by_others_warns_once(
     name: str, write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = pair_toml("toml") if name.endswith("toml") else "QIANFAN_ACCESS_KEY=a\nQIANFAN_SECRET_KEY=b\n"
@@ -202,11 +202,11 @@ def test_load_with_secret_open_to_others_warns_once(
     Settings.load()
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("qf_tasks", logging.WARNING)
-    assert str(path) in record.getMessage()
+    assert record.getMessage() == f"{path} contains a secret key and is readable by others; run chmod 600"
 
 
 @posix
-def test_load_with_file_open_to_others_but_no_secret_is_quiet(
+def test_load_with_file_readable_by_others_without_secret_logs_nothing(
     write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     write("config/qf_tasks.toml", "max_retries = 1").chmod(0o644)
@@ -214,7 +214,7 @@ def test_load_with_file_open_to_others_but_no_secret_is_quiet(
     assert not caplog.records
 
 
-def test_load_without_working_directory_takes_home(
+def test_load_without_working_directory_uses_file_at_home(
     home: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(f"{home}/.config/qf_tasks/config.toml", pair_toml("home"))

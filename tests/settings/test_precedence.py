@@ -1,4 +1,4 @@
-"""The written order, one rung at a time, and the pair that comes from one source."""
+"""The order of sources, one step at a time, and the pair that comes from one source."""
 
 from __future__ import annotations
 
@@ -12,73 +12,73 @@ from qf_tasks.settings import Settings
 from tests.settings.conftest import SetPair, Write, pair, pair_dotenv, pair_toml
 
 
-def holder(settings: Settings) -> str:
-    """Return which source the pair is of; both keys must be of the same."""
+def source_of(settings: Settings) -> str:
+    """Return which source the pair is from; both keys must be from the same one."""
     access, secret = settings.access_key, settings.secret_key.get_secret_value()
     assert access.rpartition("-")[2] == secret.rpartition("-")[2]
     return access.rpartition("-")[2]
 
 
-def test_load_with_file_found_at_home_takes_it(home: Path, write: Write) -> None:
+def test_load_with_file_at_home_uses_it(home: Path, write: Write) -> None:
     write(f"{home}/.config/qf_tasks/config.toml", pair_toml("home"))
-    assert holder(Settings.load()) == "home"
+    assert source_of(Settings.load()) == "home"
 
 
-def test_load_with_file_in_project_takes_it_before_home(home: Path, write: Write) -> None:
+def test_load_with_file_in_project_prefers_it_to_home(home: Path, write: Write) -> None:
     write(f"{home}/.config/qf_tasks/config.toml", pair_toml("home"))
     write("config/qf_tasks.toml", pair_toml("project"))
-    assert holder(Settings.load()) == "project"
+    assert source_of(Settings.load()) == "project"
 
 
-def test_load_with_file_named_by_variable_takes_it_before_project(
+def test_load_with_file_named_by_variable_prefers_it_to_project(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("config/qf_tasks.toml", pair_toml("project"))
     monkeypatch.setenv("QF_TASKS_CONFIG", str(write("other.toml", pair_toml("variable"))))
-    assert holder(Settings.load()) == "variable"
+    assert source_of(Settings.load()) == "variable"
 
 
-def test_load_with_dotenv_takes_it_before_found_file(write: Write) -> None:
+def test_load_with_dotenv_prefers_it_to_found_file(write: Write) -> None:
     write("config/qf_tasks.toml", pair_toml("project"))
     write(".env", pair_dotenv("dotenv"))
-    assert holder(Settings.load()) == "dotenv"
+    assert source_of(Settings.load()) == "dotenv"
 
 
-def test_load_with_environment_takes_it_before_dotenv(write: Write, set_pair: SetPair) -> None:
+def test_load_with_environment_prefers_it_to_dotenv(write: Write, set_pair: SetPair) -> None:
     write(".env", pair_dotenv("dotenv"))
     set_pair("environment")
-    assert holder(Settings.load()) == "environment"
+    assert source_of(Settings.load()) == "environment"
 
 
-def test_load_with_env_file_named_takes_it_before_environment(write: Write, set_pair: SetPair) -> None:
+def test_load_with_env_file_named_prefers_it_to_environment(write: Write, set_pair: SetPair) -> None:
     set_pair("environment")
-    assert holder(Settings.load(env_file=write("named.env", pair_dotenv("named")))) == "named"
+    assert source_of(Settings.load(env_file=write("named.env", pair_dotenv("named")))) == "named"
 
 
-def test_load_with_config_file_named_takes_it_before_environment(write: Write, set_pair: SetPair) -> None:
+def test_load_with_config_file_named_prefers_it_to_environment(write: Write, set_pair: SetPair) -> None:
     set_pair("environment")
-    assert holder(Settings.load(config_file=write("named.toml", pair_toml("named")))) == "named"
+    assert source_of(Settings.load(config_file=write("named.toml", pair_toml("named")))) == "named"
 
 
-def test_load_with_config_file_and_env_file_named_takes_config_file(write: Write) -> None:
+def test_load_with_config_file_and_env_file_named_prefers_config_file(write: Write) -> None:
     env_file = write("named.env", pair_dotenv("dotenv"))
     config_file = write("named.toml", pair_toml("toml"))
-    assert holder(Settings.load(config_file=config_file, env_file=env_file)) == "toml"
+    assert source_of(Settings.load(config_file=config_file, env_file=env_file)) == "toml"
 
 
-def test_load_with_profile_named_takes_found_file_before_environment(write: Write, set_pair: SetPair) -> None:
+def test_load_with_profile_named_prefers_found_file_to_environment(write: Write, set_pair: SetPair) -> None:
     set_pair("environment")
     write("config/qf_tasks.toml", "[profiles.prod]\n" + pair_toml("prod"))
-    assert holder(Settings.load(profile="prod")) == "prod"
+    assert source_of(Settings.load(profile="prod")) == "prod"
 
 
-def test_load_with_keywords_takes_them_before_named_file(write: Write, set_pair: SetPair) -> None:
+def test_load_with_keywords_prefers_them_to_named_file(write: Write, set_pair: SetPair) -> None:
     set_pair("environment")
     named = write("named.toml", pair_toml("named"))
-    assert holder(Settings.load(**pair("keyword"), config_file=named)) == "keyword"
+    assert source_of(Settings.load(**pair("keyword"), config_file=named)) == "keyword"
 
 
-def test_load_with_limits_in_several_sources_takes_each_from_its_first(
+def test_load_with_limits_in_several_sources_uses_the_first_of_each(
     write: Write, set_pair: SetPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_pair("environment")
@@ -89,47 +89,49 @@ def test_load_with_limits_in_several_sources_takes_each_from_its_first(
     assert settings.max_retry_wait == 60
 
 
-def test_load_with_blank_variable_takes_next_source(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_with_blank_variable_uses_next_source(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QIANFAN_ACCESS_KEY", "")
     monkeypatch.setenv("QIANFAN_SECRET_KEY", " \t")
     write("config/qf_tasks.toml", pair_toml("project"))
-    assert holder(Settings.load()) == "project"
+    assert source_of(Settings.load()) == "project"
 
 
 @pytest.mark.parametrize(
     ("there", "missing"),
     [("QIANFAN_ACCESS_KEY", "QIANFAN_SECRET_KEY"), ("QIANFAN_SECRET_KEY", "QIANFAN_ACCESS_KEY")],
 )
-def test_load_with_half_a_pair_in_environment_raises_although_file_has_both(
+def test_load_with_one_key_in_environment_raises_even_if_file_has_both(
     there: str, missing: str, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(there, "half")
     write("config/qf_tasks.toml", pair_toml("project"))
-    with pytest.raises(ConfigurationError, match=f"no {missing} beside {there}.*environment"):
+    with pytest.raises(
+        ConfigurationError, match=f"^{there} is set but {missing} is not; both must .*environment"
+    ):
         Settings.load()
 
 
-def test_load_with_half_a_pair_in_keywords_raises_although_environment_has_both(set_pair: SetPair) -> None:
+def test_load_with_one_key_as_keyword_raises_even_if_environment_has_both(set_pair: SetPair) -> None:
     set_pair("environment")
-    with pytest.raises(ConfigurationError, match=r"no secret_key beside access_key.*keyword"):
+    with pytest.raises(ConfigurationError, match=r"^access_key is set but secret_key is not.*keyword"):
         Settings.load(access_key="half")
 
 
-def test_load_with_half_a_pair_in_file_raises_and_names_file(write: Write) -> None:
+def test_load_with_one_key_in_file_raises_and_names_file(write: Write) -> None:
     path = write("config/qf_tasks.toml", 'secret_key = "half"')
-    with pytest.raises(ConfigurationError, match="no access_key beside secret_key") as caught:
+    with pytest.raises(ConfigurationError, match=r"^secret_key is set but access_key is not") as caught:
         Settings.load()
     assert str(path) in str(caught.value)
     assert "Access Key" in str(caught.value.hint)
 
 
-def test_load_with_half_a_pair_in_lower_source_passes_it_over(write: Write, set_pair: SetPair) -> None:
+def test_load_with_one_key_in_later_source_ignores_it(write: Write, set_pair: SetPair) -> None:
     set_pair("environment")
     write(".env", "QIANFAN_SECRET_KEY=half")
-    assert holder(Settings.load()) == "environment"
+    assert source_of(Settings.load()) == "environment"
 
 
-def test_load_with_two_pairs_logs_once_which_won_and_which_lost(
+def test_load_with_two_pairs_logs_which_is_used_and_which_ignored(
     write: Write, set_pair: SetPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     dotenv = write(".env", pair_dotenv("dotenv"))
@@ -137,7 +139,7 @@ def test_load_with_two_pairs_logs_once_which_won_and_which_lost(
     Settings.load()
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("qf_tasks", logging.WARNING)
-    assert record.getMessage() == f"keys are taken from the environment; passed over: {dotenv}"
+    assert record.getMessage() == f"using credentials from the environment; ignoring {dotenv}"
 
 
 def test_load_with_same_pair_twice_logs_nothing(

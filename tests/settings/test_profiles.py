@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from qf_tasks.errors import ConfigurationError
+from qf_tasks.errors import ConfigurationError, InvalidArgumentError
 from qf_tasks.settings import Settings
 from tests.settings.conftest import SetPair, Write, pair, pair_dotenv, pair_toml
 
@@ -26,29 +24,29 @@ def path(write: Write) -> str:
     return str(write("config/qf_tasks.toml", FILE))
 
 
-def test_load_without_profile_takes_keys_at_the_top() -> None:
+def test_load_without_profile_uses_keys_at_top_level() -> None:
     settings = Settings.load()
     assert (settings.access_key, settings.max_retries) == ("access-key-top", 1)
 
 
-def test_load_with_profile_lays_it_over_the_top() -> None:
+def test_load_with_profile_overrides_top_level() -> None:
     settings = Settings.load(profile="prod")
     assert (settings.access_key, settings.max_retries) == ("access-key-prod", 2)
     assert settings.request_timeout == 20
 
 
-def test_load_with_profile_without_keys_takes_pair_at_the_top() -> None:
+def test_load_with_profile_without_keys_uses_pair_at_top_level() -> None:
     settings = Settings.load(profile="limits")
     assert (settings.access_key, settings.max_retries) == ("access-key-top", 4)
 
 
-def test_load_with_half_a_pair_in_profile_raises_instead_of_mixing(write: Write) -> None:
+def test_load_with_one_key_in_profile_raises_instead_of_mixing(write: Write) -> None:
     write("config/qf_tasks.toml", pair_toml("top") + '[profiles.half]\naccess_key = "half"\n')
-    with pytest.raises(ConfigurationError, match=r"no secret_key.*qf_tasks\.toml \[profiles\.half\]"):
+    with pytest.raises(ConfigurationError, match=r"secret_key is not.*qf_tasks\.toml \[profiles\.half\]"):
         Settings.load(profile="half")
 
 
-def test_load_with_unknown_profile_names_nearest_and_all(path: str) -> None:
+def test_load_with_unknown_profile_names_most_similar_and_all(path: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Settings.load(profile="prdo")
     for part in (path, "'prdo'", "did you mean prod?", "prod, limits"):
@@ -57,29 +55,29 @@ def test_load_with_unknown_profile_names_nearest_and_all(path: str) -> None:
 
 def test_load_with_profile_and_no_file_lists_places(path: str) -> None:
     Path(path).unlink()
-    with pytest.raises(ConfigurationError, match="no settings file for profile 'prod'") as caught:
+    with pytest.raises(ConfigurationError, match="no settings file with profile 'prod'") as caught:
         Settings.load(profile="prod")
     assert path in str(caught.value)
     assert ".config/qf_tasks/config.toml" in str(caught.value)
 
 
-def test_load_with_profiles_that_are_no_tables_raises(write: Write) -> None:
+def test_load_with_profiles_that_are_not_tables_raises(write: Write) -> None:
     write("config/qf_tasks.toml", 'profiles = "prod"')
     with pytest.raises(ConfigurationError, match="profiles should be tables"):
         Settings.load(**pair("keyword"))
 
 
-def test_load_with_profile_variable_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_with_profile_variable_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QF_TASKS_PROFILE", "prod")
     assert Settings.load().access_key == "access-key-prod"
 
 
-def test_load_with_profile_variable_in_dotenv_takes_it(write: Write) -> None:
+def test_load_with_profile_variable_in_dotenv_uses_it(write: Write) -> None:
     write(".env", "QF_TASKS_PROFILE=prod")
     assert Settings.load().access_key == "access-key-prod"
 
 
-def test_load_below_project_takes_profile_variable_in_its_dotenv(
+def test_load_below_project_uses_profile_variable_in_its_dotenv(
     project: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(".env", "QF_TASKS_PROFILE=prod")
@@ -88,7 +86,7 @@ def test_load_below_project_takes_profile_variable_in_its_dotenv(
     assert Settings.load().access_key == "access-key-prod"
 
 
-def test_load_with_profile_variable_in_named_env_file_takes_it_before_environment(
+def test_load_with_profile_variable_in_named_env_file_prefers_it_to_environment(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QF_TASKS_PROFILE", "limits")
@@ -96,7 +94,7 @@ def test_load_with_profile_variable_in_named_env_file_takes_it_before_environmen
     assert settings.access_key == "access-key-prod"
 
 
-def test_load_with_profile_in_call_takes_it_before_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_with_profile_named_prefers_it_to_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QF_TASKS_PROFILE", "prod")
     assert Settings.load(profile="limits").access_key == "access-key-top"
 
@@ -107,7 +105,7 @@ def test_load_with_unknown_profile_variable_names_the_variable(monkeypatch: pyte
         Settings.load()
 
 
-def test_load_with_profile_variable_beside_other_pair_raises_naming_both(
+def test_load_with_profile_variable_and_other_pair_in_environment_names_both(
     set_pair: SetPair, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     set_pair("environment")
@@ -118,7 +116,7 @@ def test_load_with_profile_variable_beside_other_pair_raises_naming_both(
     assert "the environment has another pair" in str(caught.value)
 
 
-def test_load_with_profile_variable_beside_other_pair_in_dotenv_raises(
+def test_load_with_profile_variable_and_other_pair_in_dotenv_raises(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(".env", pair_dotenv("dotenv"))
@@ -127,7 +125,7 @@ def test_load_with_profile_variable_beside_other_pair_in_dotenv_raises(
         Settings.load()
 
 
-def test_load_with_profile_variable_beside_same_pair_takes_it(
+def test_load_with_profile_variable_and_same_pair_in_environment_succeeds(
     set_pair: SetPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_pair("prod")
@@ -135,52 +133,59 @@ def test_load_with_profile_variable_beside_same_pair_takes_it(
     assert Settings.load().access_key == "access-key-prod"
 
 
-def test_load_with_keywords_beside_profile_variable_takes_keywords(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_with_keywords_and_profile_variable_uses_keywords(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QF_TASKS_PROFILE", "prod")
     assert Settings.load(**pair("keyword")).access_key == "access-key-keyword"
 
 
-def test_load_with_keywords_beside_host_of_profile_variable_takes_it_and_says_so(
-    path: str, write: Write, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_load_with_profiles_alone_and_none_chosen_lists_them(path: str, write: Write) -> None:
+    write("config/qf_tasks.toml", "[profiles.prod]\n" + pair_toml("prod") + "[profiles.test]\n")
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert str(caught.value).startswith(f"No profile is chosen; {path} has prod, test. No access key")
+    assert "QF_TASKS_PROFILE" in str(caught.value.hint)
+
+
+def test_load_with_profiles_alone_and_keys_in_environment_uses_environment(
+    write: Write, set_pair: SetPair
 ) -> None:
-    write("config/qf_tasks.toml", '[profiles.test]\nbase_url = "https://test.example"')
-    monkeypatch.setenv("QF_TASKS_PROFILE", "test")
-    assert Settings.load(**pair("keyword")).base_url == "https://test.example"
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    assert record.getMessage() == (
-        f"keys are taken from the keyword arguments, but base_url from {path} [profiles.test], "
-        "which QF_TASKS_PROFILE chooses"
-    )
+    set_pair("environment")
+    write("config/qf_tasks.toml", "[profiles.prod]\n" + pair_toml("prod"))
+    assert Settings.load().access_key == "access-key-environment"
 
 
-@pytest.mark.parametrize(
-    ("text", "keyword"),
-    [
-        (f'{pair_toml("keyword")}[profiles.test]\nbase_url = "https://test.example"', {}),
-        ('[profiles.test]\nbase_url = "https://test.example"', {"base_url": "https://other.example"}),
-        ('[profiles.test]\nbase_url = "https://test.example"', {"profile": "test"}),
-        ('base_url = "https://top.example"\n[profiles.test]\nmax_retries = 4', {}),
-    ],
-    ids=["same keys", "host named", "profile named", "host at the top"],
-)
-def test_load_with_keywords_beside_host_that_was_meant_logs_nothing(
-    text: str,
-    keyword: dict[str, Any],
-    write: Write,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    write("config/qf_tasks.toml", text)
-    monkeypatch.setenv("QF_TASKS_PROFILE", "test")
-    Settings.load(**pair("keyword"), **keyword)
-    assert not caplog.records
+def test_profiles_lists_names_in_order_of_the_file() -> None:
+    assert Settings.profiles() == ("prod", "limits")
 
 
-def test_load_with_file_in_call_passes_profile_variable_over_and_says_so(
+def test_profiles_with_file_named_lists_its_names(write: Write) -> None:
+    assert Settings.profiles(write("other.toml", "[profiles.other]")) == ("other",)
+
+
+def test_profiles_with_unknown_profile_variable_lists_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QF_TASKS_PROFILE", "prdo")
+    assert Settings.profiles() == ("prod", "limits")
+
+
+def test_profiles_without_a_file_returns_none(path: str) -> None:
+    Path(path).unlink()
+    assert Settings.profiles() == ()
+
+
+def test_profiles_with_named_file_missing_raises() -> None:
+    with pytest.raises(ConfigurationError, match="named by config_file, does not exist"):
+        Settings.profiles("missing.toml")
+
+
+def test_profiles_with_no_path_raises() -> None:
+    with pytest.raises(InvalidArgumentError, match="config_file must be a path, not int"):
+        Settings.profiles(5)  # type: ignore[arg-type]
+
+
+def test_load_with_file_named_ignores_profile_variable_and_warns(
     write: Write, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("QF_TASKS_PROFILE", "prod")
     settings = Settings.load(config_file=write("other.toml", pair_toml("other")))
     assert settings.access_key == "access-key-other"
-    assert "QF_TASKS_PROFILE=prod is passed over" in caplog.text
+    assert "QF_TASKS_PROFILE=prod is ignored" in caplog.text

@@ -1,4 +1,4 @@
-"""A secret key is in nothing that a failure leaves behind: text, frames, context, log."""
+"""A secret key is in nothing that an error carries: text, frames, context, log."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ def load(**keywords: Any) -> object:
     return Settings.load(**keywords)
 
 
-# Each raises over a source in which the canary is; `make` is `Settings(...)` itself.
-REFUSALS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+# Each fails because of a source that contains the canary.
+FAILURES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "keyword, half a pair": ({"secret_key": CANARY}, {}),
-    "keyword, bytes": ({"access_key": "AK", "secret_key": CANARY.encode()}, {}),
+    "keyword, list": ({"access_key": "AK", "secret_key": [CANARY]}, {}),
+    "keyword, misspelled": ({"access_key": "AK", "secretkey": CANARY}, {}),
+    "keyword, as a profile": ({"profile": [CANARY]}, {}),
+    "keyword, as a timeout": ({"access_key": "AK", "secret_key": CANARY, "request_timeout": CANARY}, {}),
     "keyword, other argument wrong": ({"access_key": "AK", "secret_key": CANARY, "max_retries": "x"}, {}),
     "keyword, other argument unknown": ({"access_key": "AK", "secret_key": CANARY, "retries": 1}, {}),
     "keyword, other value out of range": ({"access_key": "AK", "secret_key": CANARY, "max_retries": -1}, {}),
@@ -37,11 +40,15 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "dotenv, stray character": ({}, {".env": f"QIANFAN_ACCESS_KEY=AK\nQIANFAN_SECRET_KEY={CANARY} x"}),
     "dotenv, other kind of key": ({}, {".env": f"QIANFAN_SK={CANARY}"}),
     "dotenv, password of the proxy": (
-        {"access_key": "AK", "secret_key": "SK"},
+        {"access_key": "AK", "secret_key": "SK", "env_file": ".env"},
         {".env": f"QIANFAN_PROXY=ftp://user:{CANARY}@h"},
     ),
+    "dotenv, proxy that is not trusted": (
+        {"access_key": "AK", "secret_key": CANARY},
+        {".env": f"QIANFAN_PROXY=http://user:{CANARY}@h"},
+    ),
     "dotenv, password in base_url": (
-        {"access_key": "AK", "secret_key": "SK"},
+        {"access_key": "AK", "secret_key": "SK", "env_file": ".env"},
         {".env": f"QIANFAN_CONSOLE_API_BASE_URL=https://user:{CANARY}@h"},
     ),
     "file, half a pair": ({}, {"config/qf_tasks.toml": f'secret_key = "{CANARY}"'}),
@@ -61,32 +68,30 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 }
 
 
-def left_behind(error: BaseException) -> str:
-    """Return all that an error shows: text, fields, and the locals of all frames but this file's."""
+def carried_by(error: BaseException) -> str:
+    """Return what an error carries: text, fields, and the locals of all frames except those of this file."""
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
     frames = [str(frame.locals) for frame in shown.stack if Path(frame.filename) != Path(__file__)]
     return "\n".join([*shown.format_exception_only(), repr(error), str(vars(error)), *frames])
 
 
-def refusal(act: Callable[..., object], keywords: dict[str, Any]) -> QfTasksError:
+def error_of(act: Callable[..., object], keywords: dict[str, Any]) -> QfTasksError:
     with pytest.raises(QfTasksError) as caught:
         act(**keywords)
     return caught.value
 
 
-@pytest.mark.parametrize("case", REFUSALS)
-def test_load_refused_leaves_no_secret_behind(
-    case: str, write: Write, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("case", FAILURES)
+def test_load_that_fails_carries_no_secret(case: str, write: Write, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    keywords, files = REFUSALS[case]
+    keywords, files = FAILURES[case]
     for path, text in files.items():
         write(path, text)
-    error = refusal(load, keywords)
+    error = error_of(load, keywords)
     assert error.__context__ is None
     assert error.__cause__ is None
     assert CANARY.encode() not in pickle.dumps(error)
-    assert CANARY not in left_behind(error) + caplog.text
+    assert CANARY not in carried_by(error) + caplog.text
 
 
 @pytest.mark.parametrize(
@@ -100,10 +105,24 @@ def test_load_refused_leaves_no_secret_behind(
         {"access_key": "AK", "secret_key": "SK", "proxy": f"ftp://user:{CANARY}@h"},
     ],
 )
-def test_make_refused_leaves_no_secret_behind(keywords: dict[str, Any]) -> None:
-    error = refusal(Settings, keywords)
+def test_settings_that_fail_carry_no_secret(keywords: dict[str, Any]) -> None:
+    error = error_of(Settings, keywords)
     assert error.__context__ is None
-    assert CANARY not in left_behind(error)
+    assert CANARY not in carried_by(error)
+
+
+def test_inspect_that_fails_carries_no_secret() -> None:
+    error = error_of(inspect_sources, {"access_key": "AK", "secret_key": CANARY, "retries": 1})
+    assert CANARY not in carried_by(error)
+
+
+def test_load_with_debug_log_of_pydantic_settings_logs_no_secret(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
+    caplog.set_level(logging.DEBUG)
+    Settings.load(access_key="AK", secret_key=CANARY, proxy=f"http://user:{CANARY}@h")
+    assert CANARY not in caplog.text
 
 
 def test_load_shows_no_secret_in_settings_or_log(write: Write, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""The environment, and `.env`, which has the same names."""
+"""The environment, and `.env`, which has the same variables."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import os
 from pathlib import Path
 
 import pytest
+from qianfan.config import Config
+from qianfan.consts import Env
 
 from qf_tasks.errors import ConfigurationError
 from qf_tasks.settings import Settings
+from qf_tasks.settings.variables import ENV_FILE, VARIABLES
 from tests.settings.conftest import SetPair, Write, pair, pair_dotenv
 
 PROXY = "http://proxy.example:3128"
-
+OURS = (*(name for names in VARIABLES.values() for name in names), ENV_FILE)
 
 SET = {
     "QIANFAN_CONSOLE_API_BASE_URL": ("https://h.example", "base_url", "https://h.example"),
     "QIANFAN_CONSOLE_API_RETRY_TIMEOUT": ("7.5", "request_timeout", 7.5),
     "QF_TASKS_MAX_RETRIES": (" 0 ", "max_retries", 0),
     "QF_TASKS_MAX_RETRY_WAIT": ("2", "max_retry_wait", 2),
-    "QF_TASKS_RETRY_BUDGET": ("0", "retry_budget", 0),
+    "QF_TASKS_RETRY_BUDGET": ("5m", "retry_budget", 300),
+    "QF_TASKS_MAX_RESPONSE_BYTES": ("1024", "max_response_bytes", 1024),
+    "QF_TASKS_MAX_CONNECTIONS": ("8", "max_connections", 8),
+    "QF_TASKS_BOS_ENDPOINT": ("https://bos.example", "bos_endpoint", "https://bos.example"),
     "QIANFAN_SSL_VERIFICATION_ENABLED": ("False", "verify_tls", False),
 }
 
@@ -34,8 +40,8 @@ def test_load_with_variable_in_environment_sets_field(variable: str, monkeypatch
 @pytest.mark.parametrize("variable", SET)
 def test_load_with_variable_in_dotenv_sets_field(variable: str, write: Write) -> None:
     text, field, value = SET[variable]
-    write(".env", f"{variable}={text}\n")
-    assert getattr(Settings.load(**pair("keyword")), field) == value
+    write(".env", pair_dotenv("dotenv") + f"{variable}={text}\n")
+    assert getattr(Settings.load(), field) == value
 
 
 def test_load_with_bad_variable_names_it_and_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +76,7 @@ def test_load_below_project_finds_nearest_dotenv(
     assert Settings.load().access_key == "access-key-nearer"
 
 
-def test_load_with_nearest_dotenv_without_keys_looks_no_further(
+def test_load_with_nearest_dotenv_without_keys_searches_no_further(
     project: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(".env", pair_dotenv("root"))
@@ -80,7 +86,7 @@ def test_load_with_nearest_dotenv_without_keys_looks_no_further(
         Settings.load()
 
 
-def test_load_outside_a_project_looks_in_working_directory_only(
+def test_load_outside_a_project_searches_working_directory_only(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(f"{tmp_path}/.env", pair_dotenv("above"))
@@ -103,13 +109,13 @@ def test_load_with_foreign_names_in_dotenv_ignores_them(write: Write) -> None:
     assert Settings.load().access_key == "access-key-dotenv"
 
 
-def test_load_with_variable_of_dotenv_in_other_case_passes_it_over(write: Write) -> None:
+def test_load_with_variable_of_dotenv_in_other_case_ignores_it(write: Write) -> None:
     write(".env", pair_dotenv("dotenv") + "qianfan_access_key=other\nqf_tasks_max_retries=7\n")
     settings = Settings.load()
     assert (settings.access_key, settings.max_retries) == ("access-key-dotenv", 3)
 
 
-def test_load_with_unreadable_dotenv_found_passes_it_over_and_says_so(
+def test_load_with_unreadable_dotenv_found_ignores_it_and_warns(
     project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (project / ".env").write_bytes(b"\xff\xfe\x00")
@@ -117,7 +123,7 @@ def test_load_with_unreadable_dotenv_found_passes_it_over_and_says_so(
     assert ".env is not valid .env in UTF-8" in caplog.text
 
 
-def test_load_below_directory_named_dotenv_takes_the_file_above(
+def test_load_below_directory_named_dotenv_uses_the_file_above(
     project: Path, write: Write, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(".env", pair_dotenv("root"))
@@ -134,7 +140,7 @@ def test_load_with_unreadable_dotenv_named_raises(project: Path) -> None:
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
-def test_load_with_proxy_of_machine_takes_it(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_with_proxy_of_machine_uses_it(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, PROXY)
     proxy = Settings.load(**pair("keyword")).proxy
     assert proxy is not None
@@ -153,7 +159,7 @@ def test_load_with_proxy_of_machine_takes_it(variable: str, monkeypatch: pytest.
         ("", "http://[::1]:1"),
     ],
 )
-def test_load_with_host_that_needs_no_proxy_takes_none(
+def test_load_with_host_that_needs_no_proxy_uses_none(
     no_proxy: str, base_url: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
@@ -168,7 +174,7 @@ def test_load_with_socks_proxy_of_machine_names_the_variable(monkeypatch: pytest
         Settings.load(**pair("keyword"))
 
 
-def test_load_with_proxy_for_qianfan_takes_it_before_that_of_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_with_proxy_for_qianfan_prefers_it_to_that_of_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QIANFAN_PROXY", "proxy.qianfan:1")
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
     monkeypatch.setenv("NO_PROXY", "*")
@@ -178,14 +184,16 @@ def test_load_with_proxy_for_qianfan_takes_it_before_that_of_machine(monkeypatch
 
 
 @pytest.mark.parametrize("base_url", ["http://[", "nowhere"])
-def test_load_with_proxy_and_no_url_refuses_the_url(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_with_proxy_and_invalid_url_refuses_the_url(
+    base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
     monkeypatch.setenv("QIANFAN_CONSOLE_API_BASE_URL", base_url)
     with pytest.raises(ConfigurationError, match="base_url should be https"):
         Settings.load(**pair("keyword"))
 
 
-def test_load_with_two_bundles_takes_the_one_of_requests(
+def test_load_with_two_bundle_variables_prefers_that_of_requests(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(write("openssl.pem", "")))
@@ -196,9 +204,71 @@ def test_load_with_two_bundles_takes_the_one_of_requests(
     assert (settings.ca_bundle, settings.masked()["ca_bundle"]) == (bundle, str(bundle))
 
 
-def test_load_with_bundle_that_is_missing_names_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_with_missing_bundle_names_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "missing.pem")
     with pytest.raises(
         ConfigurationError, match=r"ca_bundle .* exists \(environment variable REQUESTS_CA_BUNDLE"
     ):
         Settings.load(**pair("keyword"))
+
+
+def test_load_with_reference_in_dotenv_does_not_replace_it(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOST", "h")
+    write(".env", pair_dotenv("dotenv") + "QIANFAN_PROXY=http://${HOST}.example\n")
+    with pytest.raises(ConfigurationError, match="proxy should be"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("QIANFAN_ACESS_KEY", "QIANFAN_ACCESS_KEY"),
+        ("QF_TASKS_MAX_RETIRES", "QF_TASKS_MAX_RETRIES"),
+        ("qf_tasks_max_retries", "QF_TASKS_MAX_RETRIES"),
+        ("QF_TASKS_PROXY", "QIANFAN_PROXY"),
+        ("QIANFAN_BOS_ENDPOINT", "QF_TASKS_BOS_ENDPOINT"),
+    ],
+)
+def test_load_with_misspelled_variable_warns_once(
+    variable: str, meant: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(variable, "x")
+    Settings.load(**pair("keyword"))
+    Settings.load(**pair("keyword"))
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("qf_tasks", "WARNING")
+    assert record.getMessage() == f"unknown variable {variable} is ignored; did you mean {meant}?"
+
+
+def test_load_with_misspelled_variable_in_dotenv_names_the_file(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    dotenv = write(".env", "QIANFAN_ACESS_KEY=x")
+    Settings.load(**pair("keyword"))
+    assert f"unknown variable QIANFAN_ACESS_KEY in {dotenv} is ignored" in caplog.text
+
+
+def test_load_with_variables_of_the_sdk_and_others_logs_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    of_the_sdk = {name for name in vars(Env).values() if str(name).startswith("QIANFAN_")}
+    of_the_sdk |= {f"QIANFAN_{name}" for name in Config.__fields__}
+    for name in {*of_the_sdk, "QIANFAN_ACCESS_KEY_2", "QF_TASKS_OTHER", "ACESS_KEY"} - set(OURS):
+        monkeypatch.setenv(name, "x")
+    Settings.load(**pair("keyword"))
+    assert not caplog.records
+
+
+def test_load_with_secret_in_a_malformed_line_of_dotenv_logs_no_secret(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(".env", "QIANFAN_SECRET_KEY:s3cr\n")
+    Settings.load(**pair("keyword"))
+    assert not caplog.records
+
+
+def test_load_with_braces_in_path_of_dotenv_names_the_path(write: Write) -> None:
+    path = write("{x}/.env", pair_dotenv("dotenv"))
+    assert Settings.load(env_file=path).origin("access_key") == str(path)

@@ -1,0 +1,187 @@
+"""Reads one task, lists tasks page by page, each once whatever the markers mean, and the supported models.
+
+Whether the task that a marker names is part of the page, whether the service names the next marker, and what
+it does if that task is gone, is undocumented; all of it works here. See `.github/docs/service.md#paging`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from qf_tasks._operations import arguments
+from qf_tasks._operations.api import Api
+from qf_tasks._protocol import decoding
+from qf_tasks._protocol.actions import GET, LIST, MODELS
+from qf_tasks.errors import BadResponseError, InvalidRequestError
+from qf_tasks.models import Response, RunStatus, SupportedModels, Task, TaskPage
+
+_MAX_EMPTY_PAGES = 100  # in a row; a service that filters after it pages may send some
+_MAX_PAGES = 10_000  # a million tasks: a listing that is longer does not end
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What the service is asked for, page by page."""
+
+    run_statuses: tuple[RunStatus, ...] = ()
+    newest_first: bool = True
+    page_size: int = 100
+
+    def params(self, marker: str | None) -> dict[str, Any]:
+        """Return the parameters of the request for the page at a marker."""
+        params: dict[str, Any] = {
+            "runStatus": list(self.run_statuses),
+            "maxKeys": self.page_size,
+            "pageReverse": self.newest_first,
+        }
+        return params if marker is None else {**params, "marker": marker}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which listed tasks are wanted; what is None or empty does not restrict."""
+
+    run_statuses: tuple[RunStatus, ...] = ()
+    name: str | None = None
+    creator: str | None = None
+    older_than: datetime | None = None
+    newer_than: datetime | None = None
+
+    def matches(self, task: Task) -> bool:
+        """Return whether a task is wanted; its state is checked whatever the service has filtered."""
+        return (
+            (not self.run_statuses or task.run_status in self.run_statuses)
+            and (self.name is None or has_name(task, self.name))
+            and (self.creator is None or task.creator == self.creator)
+            and (self.older_than is None or is_older(task, self.older_than))
+            and (self.newer_than is None or is_newer(task, self.newer_than))
+        )
+
+
+def listing_query(run_status: object, newest_first: bool, page_size: object) -> Query:
+    """Return the query for the arguments of `list` and `pages`."""
+    size = arguments.whole_number(page_size, "page_size", minimum=1, maximum=100)
+    return Query(arguments.run_statuses(run_status), bool(newest_first), size)
+
+
+def listing_filter(
+    query: Query, name: object, creator: object, older_than: object, newer_than: object
+) -> TaskFilter:
+    """Return the filter for the arguments of `list`."""
+    return TaskFilter(
+        query.run_statuses,
+        arguments.text_or_none(name, "name"),
+        arguments.text_or_none(creator, "creator"),
+        arguments.moment_or_none(older_than, "older_than"),
+        arguments.moment_or_none(newer_than, "newer_than"),
+    )
+
+
+async def get(api: Api, task_id: str) -> Task:
+    """Return a task as it is now."""
+    return decoding.task(await api.call(GET, {"taskId": task_id}), task_id)
+
+
+async def pages(
+    api: Api,
+    query: Query,
+    marker: str | None = None,
+    on_response: Callable[[Response], None] | None = None,
+) -> AsyncGenerator[TaskPage, None]:
+    """Yield the pages of a listing, each fetched when it is asked for, without tasks of the page before.
+
+    Args:
+        on_response: Called with the response that a page came from.
+
+    Raises:
+        BadResponseError: The paging does not advance or does not end.
+        InvalidRequestError: The listing cannot continue since all tasks of the last page are gone.
+    """
+    previous: tuple[Task, ...] = ()
+    used_markers = {None, marker}
+    empty_pages = 0
+    for _ in range(_MAX_PAGES):
+        response = await _respond(api, query, marker, previous)
+        if on_response:
+            on_response(response)
+        page = decoding.task_page(response)
+        seen = {task.task_id for task in previous}
+        new = tuple({task.task_id: task for task in page if task.task_id not in seen}.values())
+        marker = page.next_marker or (new[-1].task_id if new and page.is_truncated else None)
+        yield TaskPage(new, marker, page.is_truncated, page.request_id)
+        if not page.is_truncated:
+            return
+        if not page.next_marker:  # the page may begin with the task of the marker, so one task is not enough
+            query = replace(query, page_size=max(query.page_size, 2))
+        empty_pages = 0 if new else empty_pages + 1
+        if marker in used_markers or empty_pages > _MAX_EMPTY_PAGES:
+            raise BadResponseError(
+                "The listing does not advance: the service announces another page, but not where it begins",
+                action=LIST,
+                request_id=page.request_id,
+            )
+        used_markers.add(marker)
+        previous = new or previous
+    raise BadResponseError(f"The listing did not end after {_MAX_PAGES:,} pages", action=LIST)
+
+
+async def _respond(api: Api, query: Query, marker: str | None, previous: Sequence[Task]) -> Response:
+    """Request the page at a marker; if its task is gone, the one after the nearest task that still exists."""
+    try:
+        return await api.call(LIST, query.params(marker))
+    except InvalidRequestError as error:
+        if error.code != "InvalidMarker" or not previous:
+            raise
+        rejected = error
+    for task in reversed(previous):
+        if task.task_id == marker:
+            continue
+        try:
+            return await api.call(LIST, query.params(task.task_id))
+        except InvalidRequestError as error:
+            if error.code != "InvalidMarker":
+                raise
+    rejected.set_hint(
+        "All tasks of the last page were deleted meanwhile. Collect first, then delete: "
+        "tasks = list(client.list(...))."
+    )
+    raise rejected
+
+
+async def tasks(
+    api: Api, query: Query, task_filter: TaskFilter, limit: int | None = None
+) -> AsyncGenerator[Task, None]:
+    """Yield the tasks that match a filter, at most `limit`."""
+    count = 0
+    async for page in pages(api, query):
+        for task in page:
+            if task_filter.matches(task):
+                yield task
+                count += 1
+                if count == limit:
+                    return
+
+
+async def models(api: Api) -> SupportedModels:
+    """Return the models that batch inference supports."""
+    return decoding.supported_models(await api.call(MODELS, {}))
+
+
+def has_name(task: Task, pattern: str) -> bool:
+    """Return whether the whole name matches a pattern (`*`, `?`, `[...]`), case-sensitive."""
+    return task.name is not None and fnmatch.fnmatchcase(task.name, pattern)
+
+
+def is_older(task: Task, moment: datetime) -> bool:
+    """Return whether the later of a task's two times is before a moment; without any it is never old."""
+    times = [time for time in (task.create_time, task.finish_time) if time is not None]
+    return bool(times) and max(times) < moment
+
+
+def is_newer(task: Task, moment: datetime) -> bool:
+    """Return whether a task was created after a moment; without a create time it is never new."""
+    return task.create_time is not None and task.create_time > moment

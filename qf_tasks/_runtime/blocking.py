@@ -1,0 +1,241 @@
+"""Runs operations without an event loop, so that they work in notebooks and inside a running loop.
+
+Every request, pause and lock of this runtime blocks the thread instead of suspending the coroutine. An
+operation therefore runs to its end with a single `send(None)`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import asynccontextmanager
+from queue import SimpleQueue
+from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
+from weakref import WeakValueDictionary
+
+from qf_tasks.errors import QfTasksError, RequestTimeoutError
+from qf_tasks.models import Response
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Transport(Protocol):
+    """Sends one request; what a runtime needs of `_transport`."""
+
+    def call(self, action: str, params: Mapping[str, Any], *, timeout: float | None = None) -> Response:
+        """Return the response to an action that was sent once."""
+        ...
+
+
+class Clock(NamedTuple):
+    """A clock that only goes forward, and how to wait for it."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def run(operation: Awaitable[Result]) -> Result:
+    """Run a coroutine that never suspends, and return its result.
+
+    The traceback of an error begins here: the frames of the operations explain nothing to a caller.
+    """
+    steps = operation.__await__()
+    try:
+        next(steps)
+    except StopIteration as stop:
+        result: Result = stop.value
+        return result
+    except QfTasksError as error:
+        raise without_frames(error) from error.__cause__
+    raise AssertionError("an operation awaited something that is not of its runtime")
+
+
+def without_frames(error: QfTasksError) -> QfTasksError:
+    """Return an error whose traceback, and that of its cause, no longer lead into this library."""
+    cause = error.__cause__
+    while cause is not None:
+        cause.__traceback__, cause = None, cause.__cause__
+    error.__context__ = None
+    return error.with_traceback(None)
+
+
+class BlockingIterator(Generic[Result], Iterator[Result]):
+    """An iterator over what an operation yields; close it to end the operation early."""
+
+    def __init__(self, operation: AsyncGenerator[Result, None], method: str) -> None:
+        self._operation = operation
+        self._method = method
+
+    def __next__(self) -> Result:
+        """Return the next result, with requests if necessary."""
+        try:
+            return run(anext(self._operation))
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """End the operation."""
+        run(self._operation.aclose())
+
+    def __getitem__(self, index: object) -> NoReturn:
+        """Explain what to do instead: results arrive one by one."""
+        raise TypeError(
+            f"{self._method}() is an iterator and cannot be indexed: use next({self._method}()) for the "
+            f"first, or list({self._method}(...)) for all of them"
+        )
+
+
+class BlockingRuntime:
+    """Sends in the calling thread, sleeps in it, and works concurrently with threads."""
+
+    def __init__(self, transport: Transport, clock: Clock) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._locks = Locks()
+        self._shared: dict[str, tuple[float, Any]] = {}
+        self.now = clock.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Block this thread for some seconds."""
+        self._clock.sleep(seconds)
+
+    async def send(self, action: str, params: Mapping[str, Any], deadline: float | None) -> Response:
+        """Send a request once from this thread."""
+        timeout = None if deadline is None else deadline - self.now()
+        return self._transport.call(action, params, timeout=timeout)
+
+    @asynccontextmanager
+    async def lock(self, key: str) -> AsyncIterator[None]:
+        """Hold the lock of a key."""
+        with self._locks.of(key):
+            yield
+
+    async def each(
+        self,
+        work: Callable[[Item], Awaitable[Result]],
+        items: Iterable[Item],
+        limit: int,
+        *,
+        finish_started: bool = False,
+    ) -> AsyncGenerator[tuple[Item, Result], None]:
+        """Yield items with their results as they are done, worked on by threads."""
+        crew = _Crew(work, list(items), limit, always_threads=finish_started)
+        try:
+            for item, outcome in crew.results():
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                yield item, outcome
+        finally:
+            crew.stop(wait=finish_started)
+
+    async def share(
+        self, key: str, work: Callable[[], Awaitable[Result]], *, max_age: float, deadline: float | None
+    ) -> Result:
+        """Return a result that is at most `max_age` seconds old, worked out by one thread for all."""
+        lock = self._locks.of(key)
+        if not lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - self.now())):
+            raise RequestTimeoutError(
+                "A request that this call shares did not end in time", code="ReadTimeout"
+            )
+        try:
+            made_at, result = self._shared.get(key, (0.0, None))
+            if key not in self._shared or self.now() - made_at > max_age:
+                result = await work()
+                self._shared[key] = self.now(), result
+            shared: Result = result
+            return shared
+        finally:
+            lock.release()
+
+    async def notify(self, callback: Callable[..., object], *args: object) -> None:
+        """Call a function of the user's in this thread."""
+        callback(*args)
+
+    async def in_thread(self, function: Callable[..., Result], *args: Any) -> Result:
+        """Call a function in this thread."""
+        return function(*args)
+
+
+class Locks:
+    """Locks by key, which exist as long as somebody uses them."""
+
+    def __init__(self) -> None:
+        self._renew()
+
+    def _renew(self) -> None:
+        self._process = os.getpid()
+        self._own_lock = threading.Lock()
+        self._by_key: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+
+    def of(self, key: str) -> threading.Lock:
+        """Return the lock of a key."""
+        if self._process != os.getpid():  # a forked child would wait for ever for a lock that its parent held
+            self._renew()
+        with self._own_lock:
+            return self._by_key.setdefault(key, threading.Lock())
+
+
+class _Crew(Generic[Item, Result]):
+    """Threads that work on items; for a single one, the caller's thread will do.
+
+    The caller's thread only waits on a queue without a Python lock: an exception that a signal handler raises
+    in it leaves nothing locked, and what the threads have begun can be finished.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Item], Awaitable[Result]],
+        items: list[Item],
+        limit: int,
+        *,
+        always_threads: bool,
+    ) -> None:
+        self._work = work
+        self._count = len(items)
+        self._items = deque(items)
+        self._results: SimpleQueue[tuple[Item, Result | BaseException]] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work_off, name="qf-tasks", daemon=True)
+            for _ in range(min(limit, len(items)) if always_threads or len(items) > 1 else 0)
+        ]
+
+    def results(self) -> Iterator[tuple[Item, Result | BaseException]]:
+        """Yield items with a result or the exception that the work ended with, as they are done."""
+        for thread in self._threads:
+            thread.start()
+        if not self._threads:
+            self._work_off()
+        for _ in range(self._count):
+            yield self._results.get()
+
+    def stop(self, *, wait: bool) -> None:
+        """Begin no other item; with `wait`, return when what has begun is done."""
+        self._items.clear()
+        if wait:
+            for thread in self._threads:
+                if thread.ident is not None:
+                    thread.join()
+
+    def _work_off(self) -> None:
+        while True:
+            try:
+                item = self._items.popleft()
+            except IndexError:
+                return
+            try:
+                result: Result | BaseException = run(self._work(item))
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                result = error
+            self._results.put((item, result))

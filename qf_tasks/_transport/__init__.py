@@ -1,0 +1,1 @@
+"""How a request reaches the service: through the SDK's `call_action`, signed and sent by this library."""
