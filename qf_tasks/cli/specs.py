@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from qf_tasks._requesting import create_body
+from qf_tasks._operations.create import create_request
 from qf_tasks.errors import InvalidArgumentError
 
 _OPTION = "--from-file"
@@ -57,8 +57,7 @@ def check(keywords: Mapping[str, Any]) -> None:
     Raises:
         InvalidArgumentError: Something is wrong with them.
     """
-    fields: dict[str, Any] = {name: keywords.get(name) for name in _FIELDS if name != "idempotency_key"}
-    create_body(**fields)
+    create_request(**keywords)
 
 
 def _problem(spec: Spec) -> str | None:

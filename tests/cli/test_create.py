@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from qf_tasks import TaskClient
-from qf_tasks._clock import Clock
+from qf_tasks._runtime.blocking import Clock
 from qf_tasks.sandbox import Fault, Sandbox
 
 from .conftest import Run, RunOnTerminal
