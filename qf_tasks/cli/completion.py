@@ -51,9 +51,7 @@ def states(incomplete: str) -> list[str]:
     from qf_tasks import RunStatus
 
     first, comma, last = incomplete.rpartition(",")
-    return [
-        f"{first}{comma}{status}" for status in RunStatus.KNOWN if status.startswith(last)
-    ]
+    return [f"{first}{comma}{status}" for status in RunStatus.KNOWN if status.startswith(last)]
 
 
 def columns(incomplete: str) -> list[str]:
@@ -65,11 +63,9 @@ def columns(incomplete: str) -> list[str]:
 
 
 def profiles(incomplete: str) -> list[str]:
-    """Return the profiles of the settings files found that begin like this."""
-    from qf_tasks.settings import inspect_sources
+    """Return the profiles of the settings file that begin like this."""
+    from qf_tasks import Settings
 
     with suppress(Exception):
-        return [
-            name for source in inspect_sources() for name in source.profiles if name.startswith(incomplete)
-        ]
+        return [name for name in Settings.profiles() if name.startswith(incomplete)]
     return []

@@ -69,6 +69,30 @@ def test_create_as_json_prints_one_object(run: Run, wait: tuple[str, ...]) -> No
     )
 
 
+def test_create_again_with_the_same_idempotency_key_prints_the_same_task(
+    run: Run, own_sandbox: Sandbox
+) -> None:
+    first, second = (run(*_ONE, "--idempotency-key", "daily", "--reuse-within", "2h").out for _ in range(2))
+
+    assert len(own_sandbox.tasks) == 1
+    assert [line.split("\t")[2] for line in (first, second)] == ["created", "reused"]
+
+
+def test_create_from_a_file_again_with_idempotency_keys_creates_what_is_missing(
+    run: Run, own_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "specs.jsonl"
+    specs = [json.dumps({**_SPEC, "name": name, "idempotency_key": name}) for name in ("first", "second")]
+    path.write_text(specs[0], "utf-8")
+    run("create", "--from-file", str(path))
+    path.write_text("\n".join(specs), "utf-8")
+
+    _, out, _ = run("create", "--from-file", str(path))
+
+    assert len(own_sandbox.tasks) == 2
+    assert [line.split("\t")[2] for line in out.splitlines()] == ["reused", "created"]
+
+
 def test_create_dry_run_creates_nothing(run: Run, own_sandbox: Sandbox) -> None:
     code, out, err = run(*_ONE, "--dry-run")
 

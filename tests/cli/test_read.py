@@ -162,9 +162,24 @@ def test_list_with_a_synonym_of_a_state_finds_the_state(
     assert run("list", "-q", "--status", synonym).out == "infer-a\n"
 
 
-@pytest.mark.usefixtures("two")
-def test_list_by_age_prints_tasks_on_either_side(run: Run) -> None:
-    assert run("list", "-q", "--older-than", "5000w").out == ""
+@pytest.mark.parametrize(
+    ("option", "expected"), [("--older-than", "infer-old"), ("--newer-than", "infer-new")]
+)
+def test_list_by_age_prints_tasks_on_that_side(
+    run: Run, own_sandbox: Sandbox, option: str, expected: str
+) -> None:
+    long_ago = own_sandbox.now - timedelta(days=40)
+    own_sandbox.add_task("infer-old", create_time=long_ago, finish_time=long_ago)
+    own_sandbox.add_task("infer-new")
+
+    assert run("list", "-q", option, "30d").out == f"{expected}\n"
+
+
+def test_list_with_creator_prints_the_tasks_of_that_user(run: Run, own_sandbox: Sandbox) -> None:
+    own_sandbox.add_task("infer-a", creator="alice")
+    own_sandbox.add_task("infer-b", creator="bob")
+
+    assert run("list", "-q", "--creator", "alice").out == "infer-a\n"
 
 
 @pytest.mark.usefixtures("two")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 import qf_tasks
-from qf_tasks.cli import keyfile, progress
+from qf_tasks.cli import keyfile, options, progress
 from qf_tasks.cli.errors import FAILED, as_object, exit_code_of, exit_code_of_kinds, hint_for, in_options
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import PROGRAM, command, terminal_of
@@ -65,12 +65,8 @@ def configure(
         return
     access_key = terminal.prompt("Access key:")
     secret_key = keyfile.ask_secretly("Secret key (not shown): ")
-    values = {
-        "access_key": access_key,
-        "secret_key": secret_key,
-        **({"base_url": base_url} if base_url else {}),
-    }
-    with qf_tasks.TaskClient(qf_tasks.Settings.model_validate(values)) as client:
+    values = options.given(access_key=access_key, secret_key=secret_key, base_url=base_url)
+    with qf_tasks.TaskClient(qf_tasks.Settings(**values)) as client:
         if check:
             with progress.shown(terminal, progress.Step(terminal, "Checking the keys")):
                 next(client.pages(page_size=1))
