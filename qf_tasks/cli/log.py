@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from qf_tasks.cli.errors import in_options
 from qf_tasks.cli.output import Terminal
 
-_RETRY = re.compile(r"retry|retries|again in|still waiting|the wait goes on")
-_STOPPING = re.compile(r"Task (\S+) (?:told to stop|stopping|is stopping|was asked to stop)")
+_RETRY = re.compile(r"retrying in|still waiting")
+_STOPPING = re.compile(r"Task (\S+) stopping\b")
 
 
 class _Handler(logging.Handler):

@@ -86,6 +86,7 @@ def test_config_at_80_cells_shows_values_and_whole_paths(
     key = own_sandbox.access_key
     assert code == 0
     assert f"{key[:4]}…{key[-4:]}" in written
+    assert "\r\n                    from environment variable QIANFAN_CONSOLE_API_BASE_URL\r\n" in written
     assert f"absent      {Path.cwd()}/config/qf_tasks.toml" in written  # not broken, wherever it wraps
     assert "in effect: access_key, secret_key, base_url" in written
 

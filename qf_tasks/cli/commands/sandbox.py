@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -89,7 +90,7 @@ def sandbox(
         try:
             _log_requests(terminal, running)
         except KeyboardInterrupt:
-            if terminal.signal not in (None, 2):  # Ctrl-C is how it is ended, SIGTERM is not
+            if terminal.signal != signal.SIGINT:  # SIGTERM and SIGHUP have their exit codes
                 raise
             terminal.note("Stopped.")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 import qf_tasks
-from qf_tasks.cli import keyfile, options, progress
+from qf_tasks.cli import keyfile, options, progress, tables
 from qf_tasks.cli.errors import FAILED, as_object, exit_code_of, exit_code_of_kinds, hint_for, in_options
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import PROGRAM, command, terminal_of
@@ -141,7 +141,7 @@ def config(
     else:
         if settings:
             terminal.note(f"Account: {settings.account}")
-            terminal.show_rows(_effective(settings), ("setting", "value", "source"))
+            _show_settings(terminal, settings)
         for source in sources:
             _show_source(terminal, source)
     if failure:
@@ -155,6 +155,18 @@ def _effective(settings: Settings) -> list[dict[str, object]]:
         {"setting": name, "value": value, "source": settings.origin(name)}
         for name, value in settings.masked().items()
     ]
+
+
+def _show_settings(terminal: Terminal, settings: Settings) -> None:
+    """Print each setting, and below it where it comes from, so that nothing is broken to fit a column."""
+    if not terminal.out.is_terminal:
+        terminal.show_rows(_effective(settings), ("setting", "value", "source"))
+        return
+    for row in _effective(settings):
+        value, is_default = tables.text_of(row["value"]), row["source"] == "default"
+        terminal.show_text(f"{row['setting']!s:<20}{value or 'none'}{' (default)' if is_default else ''}")
+        if not is_default:
+            terminal.show_text(f"{'':<20}from {row['source']}")
 
 
 def _show_source(terminal: Terminal, source: SourceReport) -> None:
