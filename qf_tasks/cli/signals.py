@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ _DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 def as_interrupts(terminal: Terminal) -> Iterator[None]:
     """Turn the signals into a KeyboardInterrupt while this lasts; one that is ignored (nohup) stays so.
 
-    The first stops the work and lets what is in flight finish; the second does not wait for that, so the
+    The first stops the work and lets what is in flight finish; the second does not wait for that, and the
     process exits when the report is printed. Any further one has its default effect.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -43,10 +42,6 @@ def as_interrupts(terminal: Terminal) -> Iterator[None]:
         signal.signal(number, interrupt)
     try:
         yield
-        if terminal.interrupts > 1:  # Python would still wait for the threads of what is in flight
-            terminal.out.file.flush()
-            terminal.err.file.flush()
-            os._exit(terminal.exit_code)
     finally:
         for number in replaced:
             signal.signal(number, before[number])

@@ -246,14 +246,17 @@ def test_create_interrupted_while_it_waits_for_a_slot_says_that_nothing_was_crea
     assert err == "'nightly' was still waiting for a free slot; it was not created.\nInterrupted.\n"
 
 
-def test_create_interrupted_in_a_request_says_what_is_not_known(run: Run, own_sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("options", [(), ("--quota-timeout", "60s")])
+def test_create_interrupted_in_a_request_says_what_is_not_known(
+    run: Run, own_sandbox: Sandbox, options: tuple[str, ...]
+) -> None:
     def interrupt(answer: object) -> object:
         os.kill(os.getpid(), signal.SIGINT)
         return answer
 
     own_sandbox.inject(Fault.transform(interrupt), action="CreateBatchInferenceTask")
 
-    code, _, err = run(*_ONE)
+    code, _, err = run(*_ONE, *options)
 
     assert code == 130
     assert err.startswith(

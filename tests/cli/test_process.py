@@ -22,7 +22,8 @@ _LONGEST = 60  # seconds, if something is wrong
 
 
 @pytest.fixture
-def environment(sandbox: Sandbox) -> dict[str, str]:
+def environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     return {**os.environ, **sandbox.env(), "PYTHONPATH": str(_CHECKOUT)}
 
 
@@ -80,12 +81,13 @@ def test_a_full_disk_is_one_line_and_exit_code_1(environment: dict[str, str], wo
     assert (ran.returncode, ran.stderr) == (1, "Error: [Errno 28] No space left on device\n")
 
 
-def test_help_into_a_closed_pipe_is_quiet_and_exit_code_0(environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("command", ["--help", "demo"])
+def test_a_closed_pipe_is_quiet_and_exit_code_0(environment: dict[str, str], command: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
 
     ran = subprocess.run(
-        [*_COMMAND, "--help"], env=environment, stdout=writing, stderr=subprocess.PIPE, check=False
+        [*_COMMAND, command], env=environment, stdout=writing, stderr=subprocess.PIPE, check=False
     )
     os.close(writing)
 
@@ -125,20 +127,12 @@ def test_a_second_signal_leaves_what_is_in_flight_unknown_and_prints_the_report(
 
 
 def test_after_a_second_signal_the_next_has_its_default_effect() -> None:
-    handlers = []
+    with as_interrupts(Terminal()):
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
 
-    def interrupted_twice() -> None:
-        with as_interrupts(Terminal()):
-            for _ in range(2):
-                with pytest.raises(KeyboardInterrupt):
-                    signal.raise_signal(signal.SIGTERM)
-            handlers.append(signal.getsignal(signal.SIGTERM))
-            raise SystemExit  # so that the process does not end here
-
-    with pytest.raises(SystemExit):
-        interrupted_twice()
-
-    assert handlers == [signal.SIG_DFL]
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_closed_stderr_ends_no_command(sandbox: Sandbox, environment: dict[str, str]) -> None:

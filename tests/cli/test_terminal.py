@@ -87,7 +87,7 @@ def test_a_bulk_operation_shows_counts_failures_what_it_waits_for_and_the_time_l
 
 def test_a_bulk_view_says_everything_in_one_line() -> None:
     terminal = Terminal(retries=2)
-    terminal.stopping = {"infer-b", "infer-c"}
+    terminal.stopping = {"infer-a", "infer-b", "infer-c"}
     view = progress.Bulk(terminal, "Deleting", 4)
     view.update(BulkOutcome("infer-a", "failed"), 1)
 
