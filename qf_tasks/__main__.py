@@ -1,4 +1,4 @@
-"""The command `qf-tasks`, also `python -m qf_tasks`: it imports nothing until it knows that it can."""
+"""The command `qf-tasks`, also `python -m qf_tasks`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f'Error: {name} is missing. Hint: pip install "qf-tasks[cli]"\n')
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # during the imports
         return 130
     return run(sys.argv[1:] if argv is None else argv)
 

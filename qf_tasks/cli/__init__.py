@@ -1,4 +1,4 @@
-"""The command line: each command parses, makes one call of the public client, and prints.
+"""The command line: each command parses, makes one call of the public facade, and prints.
 
-It knows the terminal and the client's public names, and nothing of how they do it.
+It knows the terminal and the public names of the library, and nothing of how they work.
 """

@@ -1,8 +1,9 @@
-"""Purging on the command line: what is shown before, the question, the kept plan, the report."""
+"""Purging: what is shown before, the question, the plan in a file, the report."""
 
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from qf_tasks import BulkReport, PurgePlan
 from qf_tasks.sandbox import Sandbox
 
-from .conftest import Run
+from .conftest import Run, RunOnTerminal
 
 _OLD = datetime(2026, 1, 31, 22, 0, tzinfo=UTC)
 _OLDER = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -27,46 +28,65 @@ def filled(own_sandbox: Sandbox) -> Sandbox:
     return own_sandbox
 
 
-def _account(sandbox: Sandbox) -> str:
-    key, host = sandbox.access_key, sandbox.url.removeprefix("http://")
-    return f"{key[:4]}…{key[-4:]} at {host}"
+@pytest.fixture
+def plan(run: Run, filled: Sandbox, tmp_path: Path) -> Path:
+    """Return the file of a plan to delete the failed tasks."""
+    path = tmp_path / "plan.json"
+    path.write_text(run("purge", "--status", "failed", "--dry-run", "--json").out, "utf-8")
+    assert len(filled.tasks) == 4
+    return path
 
 
-def test_purge_shows_what_goes_asks_and_deletes_after_yes(run_on_screen: Run, filled: Sandbox) -> None:
-    code, out, err = run_on_screen("purge", "--run-status", "failed", answer="y\n")
+def test_purge_shows_tasks_with_ages_asks_with_the_account_and_deletes(
+    run_on_terminal: RunOnTerminal, filled: Sandbox
+) -> None:
+    code, screen, written = run_on_terminal("purge", "--status", "failed", typed="y\n", width=100)
 
+    key, host = filled.access_key, filled.url.removeprefix("http://")
+    question = f"Delete 2 tasks of {key[:4]}…{key[-4:]} at {host}? [y/N]"
     assert code == 0
-    assert err.splitlines()[0].startswith(f"Account: {_account(filled)}")
-    assert "\nTasks: 2, created 2026-01-02 11:04+08:00 to 2026-02-01 06:00+08:00\n" in err
-    assert err.count("\n  infer-") == 2  # each is named before the question
-    assert "\nNot ended, to be stopped first: 0\n" in err
-    assert "\nDeleting cannot be undone. Output in BOS is not known to be removed with a task.\n" in err
-    assert "\nDelete 2 tasks? [y/N] 2 deleted; account " in err
-    assert out.count("deleted") == 2
+    assert question in written
+    assert [line.split()[:2] for line in screen[1:4]] == [
+        ["TASK", "ID"],
+        ["infer-b", "Failed"],
+        ["infer-a", "Failed"],
+    ]
+    assert screen[2].split()[2].endswith("d")  # its age
+    assert "Tasks: 2, created 2026-01-02 11:04+08:00 to 2026-02-01 06:00+08:00" in screen
+    assert "Deleting cannot be undone. Deleting a task may not delete its output in BOS." in screen
     assert filled.tasks.keys() == {"infer-c", "infer-d"}
 
 
-@pytest.mark.parametrize("answer", ["n\n", "\n", "", "yess\n"])
-def test_purge_deletes_nothing_after_any_other_answer(
-    run_on_screen: Run, filled: Sandbox, answer: str
+@pytest.mark.parametrize("answer", ["n\n", "\n", "\x04", "yess\n"])
+def test_purge_after_any_other_answer_deletes_nothing(
+    run_on_terminal: RunOnTerminal, filled: Sandbox, answer: str
 ) -> None:
-    code, out, err = run_on_screen("purge", "--run-status", "failed", answer=answer)
+    code, screen, _ = run_on_terminal("purge", "--status", "failed", typed=answer)
 
-    assert (code, out) == (1, "")
-    assert err.endswith("Nothing was deleted.\n")
-    assert len(filled.tasks) == 4
+    assert (code, len(filled.tasks)) == (1, 4)
+    assert screen[-1].endswith("Nothing was deleted.")
 
 
-def test_purge_where_nobody_can_be_asked_needs_yes(run: Run, filled: Sandbox) -> None:
-    code, out, err = run("purge", "--run-status", "failed")
+def test_purge_of_83_tasks_on_24_lines_names_20_and_asks_with_the_account(
+    run_on_terminal: RunOnTerminal, own_sandbox: Sandbox
+) -> None:
+    own_sandbox.add_tasks(83, run_status="Failed")
 
-    assert (code, out) == (2, "")
-    assert "--yes" in err
-    assert len(filled.tasks) == 4
+    _, screen, _ = run_on_terminal("purge", "--status", "failed", typed="n\n")
+
+    assert "and 63 more; --dry-run shows all" in screen
+    assert "83 tasks of" in "".join(screen[-2:])
+
+
+def test_purge_without_a_terminal_requires_yes(run: Run, filled: Sandbox) -> None:
+    code, out, err = run("purge", "--status", "failed", typed="y\n")
+
+    assert (code, out, len(filled.tasks)) == (2, "", 4)
+    assert "--yes is required without a terminal" in err
 
 
 def test_purge_with_yes_asks_nothing(run: Run, filled: Sandbox) -> None:
-    code, out, _ = run("purge", "--run-status", "failed", "--yes", "-q")
+    code, out, _ = run("purge", "--status", "failed", "--yes", "-q")
 
     assert (code, sorted(out.split())) == (0, ["infer-a", "infer-b"])
     assert filled.tasks.keys() == {"infer-c", "infer-d"}
@@ -79,82 +99,88 @@ def test_purge_as_json_prints_the_report(run: Run, filled: Sandbox) -> None:
     assert len(filled.tasks) == 2
 
 
-def test_purge_of_nothing_succeeds_without_a_question(run: Run, filled: Sandbox) -> None:
-    code, out, err = run("purge", "--name", "nothing-has-this-name")
+def test_purge_as_json_on_a_terminal_requires_yes(run_on_terminal: RunOnTerminal, filled: Sandbox) -> None:
+    code, screen, _ = run_on_terminal("purge", "--status", "failed", "--json", typed="y\n", width=400)
 
-    assert (code, out) == (0, "")
-    assert "No task fits; nothing is to be deleted." in err
-    assert "[y/N]" not in err
+    assert (code, len(filled.tasks)) == (2, 4)
+    assert "--yes" in json.loads(screen[0])["message"]
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_purge_of_nothing_succeeds_without_a_question(
+    run: Run, filled: Sandbox, options: tuple[str, ...]
+) -> None:
+    code, out, _ = run("purge", "--name", "nothing-has-this-name", *options)
+
+    assert (code, len(filled.tasks)) == (0, 4)
+    assert not out or len(BulkReport.model_validate_json(out)) == 0
+
+
+@pytest.mark.parametrize(
+    "words", [("--yes",), ("--status", "failed", "--max-tasks", "1", "--yes"), ("--older-than", "30")]
+)
+def test_purge_that_is_too_wide_is_refused(run: Run, filled: Sandbox, words: tuple[str, ...]) -> None:
+    code, _, err = run("purge", *words)
+
+    assert (code, err.startswith("Error: "), len(filled.tasks)) == (2, True, 4)
+
+
+def test_purge_of_more_than_the_maximum_names_the_option(run: Run, filled: Sandbox) -> None:
+    err = run("purge", "--status", "failed", "--max-tasks", "1", "--yes").err
+
     assert len(filled.tasks) == 4
+    assert "--max-tasks" in err
+    assert "max_tasks" not in err
 
 
-def test_purge_without_a_criterion_is_refused(run: Run, filled: Sandbox) -> None:
-    code, _, err = run("purge", "--yes")
-
-    assert (code, err.startswith("Error: ")) == (2, True)
-    assert len(filled.tasks) == 4
-
-
-def test_purge_of_more_than_the_maximum_is_refused(run: Run, filled: Sandbox) -> None:
-    assert run("purge", "--run-status", "failed", "--max-tasks", "1", "--yes").code == 2
-    assert len(filled.tasks) == 4
-
-
-def test_purge_with_stop_first_says_how_many_run(run: Run, filled: Sandbox) -> None:
+def test_purge_with_stop_first_says_how_many_are_active(run: Run, filled: Sandbox) -> None:
     code, out, err = run("purge", "--older-than", "30d", "--stop-first", "--yes", "-q")
 
     assert (code, sorted(out.split())) == (0, ["infer-a", "infer-b", "infer-c"])
-    assert "\nNot ended, to be stopped first: 1\n" in err
+    assert "\nStill active, will be stopped first: 1\n" in err
     assert filled.tasks.keys() == {"infer-d"}
 
 
 def test_purge_dry_run_prints_the_tasks_and_deletes_nothing(run: Run, filled: Sandbox) -> None:
-    code, out, _ = run("purge", "--run-status", "failed", "--dry-run", "-q")
+    code, out, _ = run("purge", "--status", "failed", "--dry-run", "-q")
 
-    assert (code, sorted(out.split())) == (0, ["infer-a", "infer-b"])
-    assert len(filled.tasks) == 4
+    assert (code, sorted(out.split()), len(filled.tasks)) == (0, ["infer-a", "infer-b"], 4)
 
 
-def test_purge_applies_the_plan_that_a_dry_run_kept(run: Run, filled: Sandbox, tmp_path: Path) -> None:
-    plan = tmp_path / "plan.json"
+def test_purge_with_a_plan_deletes_its_tasks(run: Run, filled: Sandbox, plan: Path) -> None:
+    assert len(PurgePlan.model_validate_json(plan.read_bytes())) == 2
 
-    kept = run("purge", "--keep-newest", "1", "--run-status", "failed", "--dry-run", "--out", str(plan))
-    applied = run("purge", "--plan", str(plan), "--yes", "-q")
+    code, out, _ = run("purge", "--plan", str(plan), "--yes", "-q")
 
-    assert f"Apply it: qf-tasks purge --plan {plan}\n" in kept.err
-    assert len(PurgePlan.model_validate_json(plan.read_bytes())) == 1
-    assert (applied.code, applied.out) == (0, "infer-a\n")
-    assert len(filled.tasks) == 3
+    assert (code, sorted(out.split()), len(filled.tasks)) == (0, ["infer-a", "infer-b"], 2)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff"])
 def test_purge_with_a_file_that_is_no_plan_is_refused(
     run: Run, own_sandbox: Sandbox, tmp_path: Path, content: bytes | None
 ) -> None:
-    plan = tmp_path / "plan.json"
+    path = tmp_path / "plan.json"
     if content is not None:
-        plan.write_bytes(content)
+        path.write_bytes(content)
 
-    code, _, err = run("purge", "--plan", str(plan), "--yes")
+    code, _, err = run("purge", "--plan", str(path), "--yes")
 
     assert (code, own_sandbox.requests) == (2, [])
-    assert str(plan) in err
+    assert str(path) in err
 
 
 @pytest.mark.parametrize(
     "words",
     [
         ("--plan", "plan.json", "--name", "x"),
-        ("--plan", "plan.json", "--name", ""),
         ("--plan", "plan.json", "--keep-newest", "1"),
         ("--plan", "plan.json", "--stop-first"),
-        ("--name", "x", "--out", "plan.json"),
-        ("--run-status", "", "--yes"),
-        ("--run-status", "", "--name", "*x", "--yes"),
-        ("--older-than", "30", "--yes"),
+        ("--status", "", "--yes"),
+        ("--status", "", "--name", "*x", "--yes"),
+        ("--max-workers", "0", "--name", "x"),
     ],
 )
-def test_purge_with_options_that_do_not_hold_together_is_refused(
+def test_purge_with_options_that_contradict_is_refused_before_any_request(
     run: Run, own_sandbox: Sandbox, words: tuple[str, ...]
 ) -> None:
     code, out, _ = run("purge", *words)
@@ -162,43 +188,16 @@ def test_purge_with_options_that_do_not_hold_together_is_refused(
     assert (code, out, own_sandbox.requests) == (2, "", [])
 
 
-def test_purge_refuses_a_plan_of_more_than_the_maximum(run: Run, filled: Sandbox, tmp_path: Path) -> None:
-    plan = tmp_path / "plan.json"
-    run("purge", "--run-status", "failed", "--dry-run", "--out", str(plan))
-
+def test_purge_with_a_plan_of_more_than_the_maximum_is_refused(run: Run, filled: Sandbox, plan: Path) -> None:
     code, _, err = run("purge", "--plan", str(plan), "--max-tasks", "1", "--yes")
 
-    assert code == 2
+    assert (code, len(filled.tasks)) == (2, 4)
     assert f"--max-tasks: {plan} has 2 tasks" in err
-    assert len(filled.tasks) == 4
 
 
-def test_purge_as_json_is_not_asked_about(run_on_screen: Run, filled: Sandbox) -> None:
-    code, out, err = run_on_screen("purge", "--run-status", "failed", "--json", answer="y\n")
-
-    assert (code, out) == (2, "")
-    assert "--yes" in json.loads(err)["message"]
-    assert len(filled.tasks) == 4
-
-
-def test_purge_keeps_a_journal(run: Run, filled: Sandbox, tmp_path: Path) -> None:
-    journal = tmp_path / "journal.jsonl"
-
-    assert run("purge", "--run-status", "failed", "--yes", "--journal", str(journal)).code == 0
-    assert len(journal.read_text("utf-8").splitlines()) >= 4
-    assert len(filled.tasks) == 2
-
-
-def test_purge_of_nothing_as_json_prints_an_empty_report(run: Run, filled: Sandbox) -> None:
-    assert len(BulkReport.model_validate_json(run("purge", "--name", "nothing", "--json").out)) == 0
-    assert len(filled.tasks) == 4
-
-
-def test_purge_refuses_the_plan_of_another_account(
-    run: Run, filled: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_purge_with_the_plan_of_another_account_is_refused(
+    run: Run, filled: Sandbox, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = tmp_path / "plan.json"
-    run("purge", "--run-status", "failed", "--dry-run", "--out", str(plan))
     filled.add_key("another-access-key", "another-secret-key")
     monkeypatch.setenv("QIANFAN_ACCESS_KEY", "another-access-key")
     monkeypatch.setenv("QIANFAN_SECRET_KEY", "another-secret-key")
@@ -207,9 +206,18 @@ def test_purge_refuses_the_plan_of_another_account(
     assert len(filled.tasks) == 4
 
 
-def test_purge_on_a_terminal_shows_how_far_it_is(run_on_screen: Run, filled: Sandbox) -> None:
-    _, _, err = run_on_screen("purge", "--run-status", "failed", "--yes", term="xterm")
+def test_purge_with_a_journal_logs_the_tasks(run: Run, filled: Sandbox, tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
 
-    assert "Looking through the account" in err
-    assert "2/2" in err
+    assert run("purge", "--status", "failed", "--yes", "--journal", str(journal)).code == 0
+    assert len(journal.read_text("utf-8").splitlines()) >= 4
     assert len(filled.tasks) == 2
+
+
+def test_purge_question_cannot_be_answered_by_a_pipe(
+    run: Run, filled: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    assert run("purge", "--status", "failed", typed="y\n" * 100).code == 2
+    assert len(filled.tasks) == 4

@@ -1,4 +1,4 @@
-"""Whatever words are typed, the command ends with one of its exit codes, and without a traceback."""
+"""Whatever is typed, the command ends with one of its exit codes, and without a traceback."""
 
 from __future__ import annotations
 
@@ -23,81 +23,82 @@ pytestmark = pytest.mark.fuzz
 TypeWords = Callable[[list[str], str], tuple[int, str]]
 
 _CREATION = ["--name", "nightly", "--input-bos-uri", "bos:/b/i", "--output-bos-uri", "bos:/b/o"]
-# What each needs, then what it takes; `sandbox` is not among them, for it serves until Ctrl-C.
+# What each requires, then what it accepts; `sandbox` is not among them, as it serves until Ctrl-C.
 _COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "create": (
         [*_CREATION, "--endpoint", "e"],
         [
-            "--name",
-            "--endpoint",
-            "--model-id",
-            "--param",
-            "--extra",
-            "--description",
-            "--data-format",
-            "--adopt-within",
+            *("--name", "--endpoint", "--model-id", "--param", "--extra", "--description", "--data-format"),
+            *("--quota-timeout", "--from-file", "--dry-run", "--timeout"),
         ],
     ),
-    "get": (["infer-1"], ["infer-1"]),
-    "list": ([], ["--run-status", "--name", "--older-than", "--limit", "--page-size"]),
-    "stop": (["infer-1"], ["--max-workers"]),
+    "get": (["infer-1"], ["infer-1", "-", "--max-tasks"]),
+    "list": (
+        [],
+        ["--status", "--name", "--older-than", "--limit", "--page-size", "--sort", "--columns", "--watch"],
+    ),
+    "stop": (["infer-1"], ["--max-workers", "--max-tasks", "-"]),
     "delete": (
         ["infer-1", "--stop-first"],
         [
-            "--stop-timeout",
-            "--max-workers",
-            "--max-tasks",
-            "--journal",
-            "--dry-run",
-            "--yes",
-            "--missing-ok",
-            "-",
+            *("--stop-timeout", "--max-workers", "--max-tasks", "--journal", "--dry-run", "--yes"),
+            *("--missing-ok", "-"),
         ],
     ),
-    "wait": (["infer-1"], ["--timeout", "--poll-interval", "infer-2"]),
+    "wait": (["infer-1"], ["--timeout", "--poll-interval", "infer-2", "-", "--events"]),
     "purge": (
         ["--run-status", "running", "--stop-first"],
         [
-            "--yes",
-            "--dry-run",
-            "--out",
-            "--plan",
-            "--journal",
-            "--name",
-            "--older-than",
-            "--creator",
-            "--keep-newest",
-            "--max-tasks",
+            *("--yes", "--dry-run", "--plan", "--journal", "--name", "--older-than", "--creator"),
+            *("--keep-newest", "--max-tasks"),
         ],
     ),
     "models": ([], ["--json"]),
+    "configure": ([], ["--base-url", "--no-check", "--force"]),
+    "whoami": ([], ["--offline"]),
+    "completion": ([], ["bash", "fish"]),
     "doctor": ([], ["--profile", "--env-file"]),
     "config": ([], ["--example", "--config"]),
-    "demo": ([], ["--ids"]),
+    "demo": ([], ["--debug"]),
 }
 _any_word = st.text(st.characters(exclude_characters="\0/"), max_size=9)
 _values = _any_word | st.sampled_from(
     [
-        *(*TASKS, "Done", "running,done", "30d", "0", "1", "5m", "none", "-1", "nan", "1e999", "9" * 400),
+        *(
+            *TASKS,
+            "Done",
+            "running,done",
+            "30d",
+            "0",
+            "1",
+            "5m",
+            "none",
+            "-1",
+            "nan",
+            "1e999",
+            "9" * 400 + "s",
+        ),
         *("bos:/bucket/in/", "bos://bucket/in", "temperature=0.2", 'k={"a":', "k=[[", "=", "n*", "nightly"),
         *("plan.json", "journal.jsonl", "missing.toml", "ernie-x1-turbo-32k", "amv-1", "default"),
     ]
 )
-_common = st.sampled_from([[], ["--json"], ["-q"], ["--yes"], ["-h"], ["--profile", "night"]])
+_common = st.sampled_from([[], ["--json"], ["-q"], ["--yes"], ["-h"], ["-o", "json"], ["--profile", "night"]])
 
 
 @st.composite
 def _nearly_right(draw: st.DrawFn) -> list[str]:
-    """Draw a command with what it needs, and what it takes with any values."""
+    """Draw a command with what it requires, and what it accepts with any values."""
     command = draw(st.sampled_from([*_COMMANDS]))
-    needs, takes = _COMMANDS[command]
+    required, accepted = _COMMANDS[command]
     odd = draw(
-        st.lists(st.tuples(st.sampled_from(takes), _values) | st.tuples(st.sampled_from(takes)), max_size=3)
+        st.lists(
+            st.tuples(st.sampled_from(accepted), _values) | st.tuples(st.sampled_from(accepted)), max_size=3
+        )
     )
-    return [command, *needs, *(word for part in odd for word in part), *draw(_common)]
+    return [command, *required, *(word for part in odd for word in part), *draw(_common)]
 
 
-_options = st.sampled_from(sorted({option for _, takes in _COMMANDS.values() for option in takes}))
+_options = st.sampled_from(sorted({option for _, accepted in _COMMANDS.values() for option in accepted}))
 _any_words = st.lists(st.sampled_from([*_COMMANDS]) | _options | _values, max_size=9)
 
 
@@ -108,7 +109,7 @@ def type_words(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> TypeWords:
-    """Return what runs a command against tasks that run, and gives its exit code and what it told."""
+    """Return what runs a command against tasks that run, and returns its exit code and stderr."""
     for name, value in sandbox.env().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("QF_TASKS_MAX_RETRIES", "0")
@@ -128,13 +129,13 @@ def type_words(
 def test_type_command_with_any_values_ends_with_an_exit_code(
     type_words: TypeWords, words: list[str], answer: str
 ) -> None:
-    code, told = type_words(words, answer)
+    code, printed = type_words(words, answer)
     assert 0 <= code <= 5
-    assert "Traceback" not in told
+    assert "Traceback" not in printed
 
 
 @given(words=_any_words)
 def test_type_any_words_ends_with_an_exit_code(type_words: TypeWords, words: list[str]) -> None:
-    code, told = type_words(words, "")
+    code, printed = type_words(words, "")
     assert 0 <= code <= 5
-    assert "Traceback" not in told
+    assert "Traceback" not in printed

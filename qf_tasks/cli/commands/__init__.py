@@ -1,0 +1,1 @@
+"""The commands; importing a module of this package registers what it has."""

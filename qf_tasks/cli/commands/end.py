@@ -1,0 +1,136 @@
+"""Commands that end tasks named by their ids: stop and delete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qf_tasks.cli import bulk, ids, options, progress
+from qf_tasks.cli.lookup import Found
+from qf_tasks.cli.output import Terminal
+from qf_tasks.cli.registry import command, terminal_of
+from qf_tasks.cli.tables import Row
+
+if TYPE_CHECKING:
+    from qf_tasks import Task, TaskClient
+
+
+@command(
+    "stop",
+    "cancel",
+    examples=(
+        "qf-tasks stop infer-9ia3kc1wt9mp",
+        "qf-tasks list -q --status queuing --name 'test-*' | qf-tasks stop -",
+    ),
+)
+def stop(
+    context: typer.Context,
+    task_ids: options.Ids,
+    *,
+    max_tasks: options.MaxTasks = None,
+    max_workers: options.MaxWorkers = 8,
+) -> None:
+    """Stop tasks. This cannot be undone, and takes the service a while.
+
+    With --json always one report: {"account", "outcomes": [{"task_id", "outcome", "error", ...}]}.
+    Alias: cancel.
+    """
+    terminal = terminal_of(context)
+    wanted = ids.read(task_ids, max_tasks)
+    with terminal.client() as client:
+        bulk.run(
+            terminal,
+            "Stopping",
+            len(wanted),
+            max_workers,
+            lambda on_progress: client.stop_many(wanted, max_workers=max_workers, on_progress=on_progress),
+        )
+
+
+@command(
+    "delete",
+    "rm",
+    examples=(
+        "qf-tasks delete infer-9ia3kc1wt9mp --stop-first",
+        "qf-tasks list -q --status failed | qf-tasks delete - --yes",
+    ),
+)
+def delete(
+    context: typer.Context,
+    task_ids: options.Ids,
+    *,
+    stop_first: options.StopFirst = False,
+    stop_timeout: options.StopTimeout = "5m",
+    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Ignore tasks that do not exist.")] = False,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    max_tasks: options.MaxTasks = None,
+    max_workers: options.MaxWorkers = 8,
+    journal: options.Journal = None,
+) -> None:
+    """Delete tasks by their ids, without asking. This cannot be undone.
+
+    Ids from stdin need --yes. With --json always one report: {"account", "outcomes": [{"task_id", "outcome",
+    "error", ...}]}. Alias: rm.
+    """
+    terminal = terminal_of(context)
+    if ids.STDIN in task_ids and not (yes or dry_run):
+        raise typer.BadParameter("required to delete ids from stdin", param_hint="--yes")
+    wanted = ids.read(task_ids, max_tasks)
+    timeout = options.limit(stop_timeout, "--stop-timeout")
+    with terminal.client() as client:
+        if dry_run:
+            _preview(terminal, client, wanted, stop_first=stop_first)
+            return
+        bulk.run(
+            terminal,
+            "Stopping and deleting" if stop_first else "Deleting",
+            len(wanted),
+            max_workers,
+            lambda on_progress: client.delete_many(
+                wanted,
+                stop_first=stop_first,
+                stop_timeout=timeout,
+                missing_ok=missing_ok,
+                max_workers=max_workers,
+                journal=journal,
+                on_progress=on_progress,
+            ),
+        )
+
+
+def _preview(terminal: Terminal, client: TaskClient, wanted: Sequence[str], *, stop_first: bool) -> None:
+    """Show what a delete would do to each task."""
+    found = Found()
+    with progress.shown(terminal, progress.Step(terminal, "Reading tasks")):
+        found.read(client, wanted)
+    if terminal.as_json:
+        terminal.show_json(
+            {"account": str(client.account), "outcomes": [*_effects(found, wanted, stop_first=stop_first)]}
+        )
+    else:
+        columns = ("task_id", "run_status", "name", "effect")
+        terminal.show_rows(_effects(found, wanted, stop_first=stop_first), columns)
+        terminal.note(f"Nothing was deleted; account {client.account}")
+
+
+def _effects(found: Found, wanted: Sequence[str], *, stop_first: bool) -> Iterator[Row]:
+    tasks = {task.task_id: task for task in found.tasks}
+    for task_id in wanted:
+        task = tasks.get(task_id)
+        yield {
+            "task_id": task_id,
+            "run_status": task and task.run_status,
+            "name": task and task.name,
+            "effect": _effect(task, stop_first=stop_first) if task else "does not exist",
+        }
+
+
+def _effect(task: Task, *, stop_first: bool) -> str:
+    if task.run_status.can_delete:
+        return "would be deleted"
+    if stop_first and task.run_status in type(task.run_status).KNOWN:
+        return "would be stopped and deleted"
+    return "would be rejected"

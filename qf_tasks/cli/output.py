@@ -1,0 +1,202 @@
+"""The terminal of one run: results on stdout in the form that was asked for, everything else on stderr."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, TypedDict
+
+from rich.console import Console
+
+from qf_tasks.cli import tables
+
+if TYPE_CHECKING:
+    from qf_tasks import TaskClient
+    from qf_tasks.cli.tables import Row
+
+
+class Chosen(TypedDict):
+    """Where the settings come from, as keywords of the client: never a key."""
+
+    profile: str | None
+    config_file: Path | None
+    env_file: Path | None
+
+
+class _Console(Console):
+    """A console that leaves a closed pipe to the command, which ends quietly; rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def _console(stream: TextIO) -> Console:
+    return _Console(file=stream, force_terminal=stream.isatty(), markup=False, highlight=False, emoji=False)
+
+
+@dataclass
+class Terminal:
+    """The streams of a run, how its results are to be printed, and its exit code so far.
+
+    Attributes:
+        profile, config, env_file: The client is made with these.
+        as_json: Print results and errors as JSON.
+        ids_only: Print results as bare ids.
+        debug: Show errors with their traceback, and log every request.
+        exit_code: The exit code of the process.
+        signal: The last signal that came, `interrupts` how many did.
+        in_flight: How many tasks are being worked on; a first signal lets these finish.
+        retries: How many requests were retried.
+        stopping: Tasks that were asked to stop and are not dealt with yet.
+    """
+
+    profile: str | None = None
+    config: Path | None = None
+    env_file: Path | None = None
+    as_json: bool = False
+    ids_only: bool = False
+    debug: bool = False
+    exit_code: int = 0
+    signal: int | None = None
+    interrupts: int = 0
+    in_flight: int = 0
+    retries: int = 0
+    stopping: set[str] = field(default_factory=set[str])
+    out: Console = field(default_factory=lambda: _console(sys.stdout))
+    err: Console = field(default_factory=lambda: _console(sys.stderr))
+
+    def client(self) -> TaskClient:
+        """Return a client for the account that the user chose."""
+        from qf_tasks import TaskClient
+
+        return TaskClient(**self.chosen)
+
+    @property
+    def chosen(self) -> Chosen:
+        """Where the settings come from, as keywords of the client."""
+        return {"profile": self.profile, "config_file": self.config, "env_file": self.env_file}
+
+    @property
+    def can_animate(self) -> bool:
+        """Whether a live display on stderr makes sense."""
+        return self.err.is_terminal and not self.err.is_dumb_terminal and not self.as_json
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody can read a question and answer it."""
+        return bool(sys.stdin) and sys.stdin.isatty() and self.err.is_terminal and not self.as_json
+
+    def note(self, text: str, style: str | None = None) -> None:
+        """Print on stderr something that is not the result, as one line however long.
+
+        With --json nothing is printed, unless --debug asks for it: a program reads one object.
+        """
+        if self.as_json and not self.debug:
+            return
+        try:
+            if self.err.is_terminal:
+                self.err.print(tables.clean(text), style=style, soft_wrap=True)
+            else:
+                self.err.file.write(f"{tables.clean(text)}\n")
+        except BrokenPipeError:
+            discard(self.err)
+
+    def note_rows(self, rows: Iterable[Row], columns: Sequence[str]) -> None:
+        """Print rows on stderr, on a terminal as a table."""
+        filled = [tables.cells(row, columns) for row in rows]
+        if filled and self.err.is_terminal and not self.as_json:
+            width = max(self.err.width, tables.id_width(filled))
+            self.err.print(tables.table(columns, filled, width))
+        else:
+            for texts in filled:
+                self.note("  ".join(texts))
+
+    def note_json(self, value: object) -> None:
+        """Print an error as JSON on one line of stderr."""
+        try:
+            self.err.file.write(_dumped(value, self.err.encoding, indent=None))
+        except BrokenPipeError:
+            discard(self.err)
+
+    def show_rows(self, rows: Iterable[Row], columns: Sequence[str], *, piped: Sequence[str] = ()) -> None:
+        """Print rows, of which the first column is the id: a table, or lines of tab-separated values.
+
+        Without a terminal each line is printed as it comes, with the columns of `piped` where they differ.
+        """
+        if self.ids_only or not self.out.is_terminal:
+            names = columns[:1] if self.ids_only else piped or columns
+            for row in rows:
+                self.line(tables.cells(row, names))
+        elif filled := [tables.cells(row, columns) for row in rows]:
+            self.out.width = max(self.out.width, tables.id_width(filled))
+            self.out.print(tables.table(columns, filled, self.out.width))
+
+    def show_fields(self, fields: Row) -> None:
+        """Print one value, a line for each field that it has."""
+        texts = {name: tables.text_of(value) for name, value in fields.items() if value is not None}
+        if not self.out.is_terminal:
+            for row in texts.items():
+                self.line(row)
+            return
+        width = max(map(len, texts))
+        for name, text in texts.items():
+            self.out.print(
+                f"{tables.title(name):{width}}  ", tables.colored(name, text), sep="", soft_wrap=True
+            )
+
+    def show_text(self, text: str) -> None:
+        """Print a line, which a narrow terminal wraps and nothing cuts."""
+        if self.out.is_terminal:
+            self.out.print(tables.clean(text), soft_wrap=True)
+        else:
+            self.line([tables.clean(text)])
+
+    def show_json(self, value: object, *, indent: int | None = 2) -> None:
+        """Print a JSON value; letters that the encoding lacks are escaped."""
+        self.out.file.write(_dumped(value, self.out.encoding, indent=indent))
+
+    def line(self, values: Iterable[str]) -> None:
+        """Print tab-separated values."""
+        self.out.file.write("\t".join(values) + "\n")
+
+    def ask(self, question: str) -> bool:
+        """Return whether the user answers yes; anything else, and the end of the input, is no."""
+        return self.prompt(f"{question} [y/N]").lower() in {"y", "yes"}
+
+    def prompt(self, question: str) -> str:
+        """Return the line that the user types."""
+        self.err.print(f"{tables.clean(question)} ", end="", soft_wrap=True)
+        self.err.file.flush()
+        return sys.stdin.readline().strip()
+
+
+def _dumped(value: object, encoding: str, *, indent: int | None) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=not encoding.startswith("utf"), default=str) + "\n"
+
+
+def prepare_streams() -> None:
+    """Make sure that no letter the terminal lacks, and no stream that is closed, ends a run."""
+    sys.stdout = sys.stdout or io.StringIO()
+    sys.stderr = sys.stderr or io.StringIO()
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def discard(console: Console) -> None:
+    """Send what is still to be written nowhere: the reader left or the disk is full.
+
+    Python would otherwise complain about the same failure when it flushes the stream at exit.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, console.file.fileno())
+    except io.UnsupportedOperation:  # a stream in memory
+        pass
+    finally:
+        os.close(nowhere)

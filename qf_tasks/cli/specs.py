@@ -1,0 +1,110 @@
+"""Specifications of tasks in a file, validated as a whole before the first request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from qf_tasks._operations.create import create_request
+from qf_tasks.errors import InvalidArgumentError
+
+_OPTION = "--from-file"
+_REQUIRED = ("name", "input_bos_uri", "output_bos_uri")
+_FIELDS = (
+    *_REQUIRED,
+    "endpoint",
+    "model_id",
+    "inference_params",
+    "description",
+    "data_format",
+    "completion_window",
+    "extra",
+    "idempotency_key",
+)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One task that is to be created: where the file says so, and the keywords of `create`."""
+
+    position: str
+    keywords: dict[str, Any]
+
+
+def load(path: Path, shared: Mapping[str, Any]) -> list[Spec]:
+    """Return the specifications of a file, each with the keywords that all of them share.
+
+    Raises:
+        typer.BadParameter: The file cannot be read, or some of it is not valid; every problem is named.
+    """
+    specs = [Spec(position, _keywords(position, value)) for position, value in _entries(path)]
+    problems = [f"{path}, {spec.position}: {text}" for spec in specs if (text := _problem(spec))]
+    if problems:
+        raise typer.BadParameter("; ".join(problems), param_hint=_OPTION)
+    if not specs:
+        raise typer.BadParameter(f"{path} has no tasks", param_hint=_OPTION)
+    return [Spec(spec.position, {**shared, **spec.keywords}) for spec in specs]
+
+
+def check(keywords: Mapping[str, Any]) -> None:
+    """Check the keywords of one `create` as the client does.
+
+    Raises:
+        InvalidArgumentError: Something is wrong with them.
+    """
+    create_request(**keywords)
+
+
+def _problem(spec: Spec) -> str | None:
+    if unknown := [name for name in spec.keywords if name not in _FIELDS]:
+        return f"unknown field {unknown[0]!r}; there are {', '.join(_FIELDS)}"
+    if missing := [name for name in _REQUIRED if name not in spec.keywords]:
+        return f"{' and '.join(missing)} missing"
+    try:
+        check(spec.keywords)
+    except InvalidArgumentError as error:
+        return error.message
+    return None
+
+
+def _keywords(position: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"{position} is not an object with fields", param_hint=_OPTION)
+    return {str(name): content for name, content in value.items()}
+
+
+def _entries(path: Path) -> Iterator[tuple[str, object]]:
+    try:
+        text = path.read_text("utf-8")
+        if path.suffix == ".jsonl":
+            for number, line in enumerate(text.splitlines(), 1):
+                if line.strip():
+                    yield f"line {number}", json.loads(line)
+        elif path.suffix in {".yaml", ".yml"}:
+            yield from _of_yaml(path, text)
+        else:
+            raise typer.BadParameter(f"{path} should end in .yaml, .yml or .jsonl", param_hint=_OPTION)
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint=_OPTION) from None
+    except ValueError as error:  # JSON, or not UTF-8
+        raise typer.BadParameter(f"{path} is not valid: {error}", param_hint=_OPTION) from None
+
+
+def _of_yaml(path: Path, text: str) -> Iterator[tuple[str, object]]:
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = "" if line is None else f" (line {line + 1})"
+        raise typer.BadParameter(f"{path} is not valid YAML{where}", param_hint=_OPTION) from None
+    if not isinstance(loaded, list):
+        raise typer.BadParameter(f"{path} should be a list of tasks", param_hint=_OPTION)
+    for number, value in enumerate(loaded, 1):
+        yield f"task {number}", value
