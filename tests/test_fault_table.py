@@ -11,8 +11,8 @@ from qf_tasks import OutcomeUnknownError, QfTasksError
 from qf_tasks.sandbox import Sandbox
 
 from . import verbs
-from .faults import FAULTS, GROUPS, Place, expected, found, under_fault
 from .clients import client_of
+from .faults import FAULTS, GROUPS, Place, expected, found, under_fault
 from .verbs import CREATE, DELETE, GET, LIST, MODELS, STOP
 
 TABLE = """

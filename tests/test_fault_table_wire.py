@@ -10,14 +10,14 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+from qf_tasks._many import ManyTasks
 
 from qf_tasks import BadResponseError, TaskClient
-from qf_tasks._many import ManyTasks
 from qf_tasks.sandbox import Fault
 
 from . import verbs
-from .faults import Place, added, expected, found, observed
 from .clients import client_of
+from .faults import Place, added, expected, found, observed
 from .transport import network_faults
 from .transport.network_faults import NetworkFault
 

@@ -12,8 +12,8 @@ import pytest
 from qf_tasks import RateLimitError, ServerError, ServiceUnreachableError, TaskClient
 from qf_tasks.sandbox import Fault, Sandbox
 
-from .conftest import MakeClient
 from .clients import SandboxTime, client_of
+from .conftest import MakeClient
 
 GET = "DescribeBatchInferenceTask"
 

@@ -12,8 +12,8 @@ import pytest
 from qf_tasks import CreatedTask, OutcomeUnknownError, QuotaExceededError, TaskClient
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
-from .conftest import MakeClient
 from .clients import SandboxTime
+from .conftest import MakeClient
 
 CREATE = "CreateBatchInferenceTask"
 GET = "DescribeBatchInferenceTask"

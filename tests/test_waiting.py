@@ -20,8 +20,8 @@ from qf_tasks import (
 from qf_tasks._runtime.blocking import Clock
 from qf_tasks.sandbox import Fault, Sandbox
 
-from .conftest import MakeClient
 from .clients import SandboxTime, client_of
+from .conftest import MakeClient
 
 GET = "DescribeBatchInferenceTask"
 NOT_FOUND = Fault.status(404, code="TaskNotFound")

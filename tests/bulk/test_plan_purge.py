@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from qf_tasks._planning import plan_purge
 
 from qf_tasks import Account, InvalidArgumentError, PurgePlan, RunStatus, Task, TaskClient, TaskPage
-from qf_tasks._planning import plan_purge
 from qf_tasks.sandbox import Fault, Sandbox
 
 NOW = datetime.now(UTC).replace(microsecond=0)
