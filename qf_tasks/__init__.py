@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from qf_tasks.async_client import AsyncTaskClient as AsyncTaskClient
     from qf_tasks.client import TaskClient as TaskClient
     from qf_tasks.errors import ApiError as ApiError
     from qf_tasks.errors import AuthenticationError as AuthenticationError
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "async_client": ("AsyncTaskClient",),
     "client": ("TaskClient",),
     "errors": (
         "ApiError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from hypothesis import HealthCheck, settings
 
 from qf_tasks import TaskClient
 from qf_tasks.sandbox import Sandbox
+from tests.transport import tcp_proxy
 
-from . import wire
-from .sandbox_time import SandboxTime, client_of
+from .clients import Kind, SandboxTime, client_of
 
 MakeClient = Callable[..., TaskClient]
 
@@ -67,7 +68,7 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def _vouched_sandbox(tmp_path: Path) -> Iterator[tuple[Sandbox, Path]]:
-    with wire.tls_sandbox(tmp_path, wire.LOOPBACK) as sandbox_and_bundle:
+    with tcp_proxy.tls_sandbox(tmp_path, tcp_proxy.LOOPBACK) as sandbox_and_bundle:
         yield sandbox_and_bundle
 
 
@@ -87,20 +88,32 @@ def sandbox_time(sandbox: Sandbox) -> SandboxTime:
     return SandboxTime(sandbox)
 
 
+@pytest.fixture(params=["blocking", "asyncio"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Return the kind of client that a test uses: each test of behaviour holds both to it."""
+    kind: Kind = request.param
+    return kind
+
+
 @pytest.fixture
-def make_client(sandbox: Sandbox, sandbox_time: SandboxTime) -> Iterator[MakeClient]:
-    """Return a maker of clients of the sandbox, with any setting; when they sleep, its clock is turned."""
-    made: list[TaskClient] = []
+def make_client(sandbox: Sandbox, sandbox_time: SandboxTime, kind: Kind) -> Iterator[MakeClient]:
+    """Return a maker of clients of the sandbox, with any setting; when they sleep, its clock advances."""
+    with ExitStack() as stack:
 
-    def make(**fields: Any) -> TaskClient:
-        made.append(client_of(sandbox, sandbox_time, **fields))
-        return made[-1]
+        def make(**fields: Any) -> TaskClient:
+            return stack.enter_context(client_of(sandbox, sandbox_time, **{"kind": kind, **fields}))
 
-    yield make
-    for client in made:
-        client.close()
+        yield make
 
 
 @pytest.fixture
 def client(make_client: MakeClient) -> TaskClient:
+    """Return a client of either kind."""
     return make_client()
+
+
+@pytest.fixture
+def blocking_client(sandbox: Sandbox, sandbox_time: SandboxTime) -> Iterator[TaskClient]:
+    """Return a blocking client, for what the two kinds do differently."""
+    with client_of(sandbox, sandbox_time) as client:
+        yield client

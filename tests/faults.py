@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from qf_tasks import QfTasksError, TaskClient
 from qf_tasks.sandbox import Fault, Sandbox
 
-from .sandbox_time import client_of
+from .clients import client_of
 from .verbs import CREATE, Verb
 
 # The error, without its `Error`, by which a client tells a refusal that it passes on.

@@ -12,7 +12,7 @@ from qf_tasks.sandbox import Sandbox
 
 from . import verbs
 from .faults import FAULTS, GROUPS, Place, expected, found, under_fault
-from .sandbox_time import client_of
+from .clients import client_of
 from .verbs import CREATE, DELETE, GET, LIST, MODELS, STOP
 
 TABLE = """

@@ -15,10 +15,11 @@ from qf_tasks import BadResponseError, TaskClient
 from qf_tasks._many import ManyTasks
 from qf_tasks.sandbox import Fault
 
-from . import surroundings, verbs
+from . import verbs
 from .faults import Place, added, expected, found, observed
-from .sandbox_time import client_of
-from .surroundings import Surrounding
+from .clients import client_of
+from .transport import network_faults
+from .transport.network_faults import NetworkFault
 
 TABLE = """
 call of a read; get; wait
@@ -64,22 +65,22 @@ delete_many with a journal; purge
     failed failed, 2 sent        | Done Done       | BROKEN-AFTER short
 """
 GROUPS = {
-    "NOT-SENT": "refused unresolved certificate",
-    "BROKEN-BEFORE": "TLS-before proxy-refuses proxy-before",
+    "NOT-SENT": "refused unresolved certificate proxy-refuses",
+    "BROKEN-BEFORE": "TLS-before proxy-before",
     "BROKEN-AFTER": "TLS-after TLS-closed-after proxy-after",
 }
 
-FAILURES: dict[str, Surrounding] = {
-    "refused": surroundings.REFUSED_PORT,
-    "unresolved": surroundings.nowhere,
-    "certificate": surroundings.under_another_name,
-    "TLS-before": surroundings.TLS_BROKEN_BEFORE,
-    "TLS-after": surroundings.TLS_BROKEN_AFTER,
-    "TLS-closed-after": surroundings.TLS_CLOSED_AFTER,
-    "proxy-refuses": surroundings.PROXY_REFUSES,
-    "proxy-before": surroundings.PROXY_DROPS_BEFORE,
-    "proxy-after": surroundings.PROXY_DROPS_AFTER,
-    "short": surroundings.with_too_short_a_length,
+FAILURES: dict[str, NetworkFault] = {
+    "refused": network_faults.REFUSED_PORT,
+    "unresolved": network_faults.unresolved,
+    "certificate": network_faults.wrong_certificate,
+    "TLS-before": network_faults.TLS_BROKEN_BEFORE,
+    "TLS-after": network_faults.TLS_BROKEN_AFTER,
+    "TLS-closed-after": network_faults.TLS_CLOSED_AFTER,
+    "proxy-refuses": network_faults.PROXY_REFUSES,
+    "proxy-before": network_faults.PROXY_DROPS_BEFORE,
+    "proxy-after": network_faults.PROXY_DROPS_AFTER,
+    "short": network_faults.short_length,
 }
 PLACES: dict[str, Place] = {
     "as_completed": Place(verbs.as_completed, "Done Done"),
@@ -124,7 +125,7 @@ def test_bytes_beyond_the_length_are_not_taken_for_the_next_answer(tmp_path: Pat
     forged = b'HTTP/1.1 200 OK\r\nContent-Length: 34\r\n\r\n{"requestId": "2", "result": true}'
     honest = b'{"requestId": "1", "result": true}'.ljust(len(forged))
     with (
-        surroundings.with_too_short_a_length(tmp_path) as (sandbox, settings),
+        network_faults.short_length(tmp_path) as (sandbox, settings),
         client_of(sandbox, max_retries=0, **settings) as client,
     ):
         done, running = added(sandbox, "Done Running")

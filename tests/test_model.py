@@ -29,7 +29,7 @@ from qf_tasks import (
 from qf_tasks.sandbox import Fault, Sandbox
 from qf_tasks.sandbox.behavior import ServerBehavior
 
-from .sandbox_time import SandboxTime, client_of
+from .clients import SandboxTime, client_of
 
 pytestmark = pytest.mark.fuzz
 

@@ -11,7 +11,7 @@ import qf_tasks
 from qf_tasks import Settings, TaskClient
 from qf_tasks._runtime.blocking import Clock
 from qf_tasks.sandbox import Sandbox
-from tests.sandbox_time import SandboxTime
+from tests.clients import SandboxTime
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

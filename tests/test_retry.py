@@ -21,8 +21,8 @@ from qf_tasks import (
 )
 from qf_tasks.sandbox import Fault
 
-from .sandbox_time import client_of
-from .surroundings import (
+from .clients import client_of
+from .transport.network_faults import (
     PROXY_DROPS_AFTER,
     PROXY_DROPS_BEFORE,
     PROXY_REFUSES,
@@ -31,10 +31,10 @@ from .surroundings import (
     TLS_BROKEN_AFTER,
     TLS_BROKEN_BEFORE,
     TLS_CLOSED_AFTER,
-    Surrounding,
-    nowhere,
-    under,
-    under_another_name,
+    NetworkFault,
+    injected,
+    unresolved,
+    wrong_certificate,
 )
 
 TASK = {
@@ -70,51 +70,52 @@ PERHAPS = {
     "unknown action": Seen(1, True, False),
 }
 UNREADABLE = {**dict.fromkeys(VERBS, Seen(1, True, False)), "read": Seen(1, False, False)}
+NOT_VERIFIED = dict.fromkeys(VERBS, Seen(1, False, False))
 REFUSED = dict.fromkeys(VERBS, Seen(1, False, False))
 
 
 class Row(NamedTuple):
     """A failure that goes on: what the caller gets, and whether the service gets the request."""
 
-    surrounding: Surrounding
+    surrounding: NetworkFault
     kind: type[QfTasksError]
     codes: str
     expected: dict[str, Seen]
     arrives: bool = True
 
 
-SLOW = under(Fault.slow(2.0), request_timeout=0.25)
-SLOW_BODY = under(Fault.slow_body(2.0), request_timeout=0.25)
+SLOW = injected(Fault.slow(2.0), request_timeout=0.25)
+SLOW_BODY = injected(Fault.slow_body(2.0), request_timeout=0.25)
 INTERNAL = Fault.hidden_error("InternalError", "something failed inside")
 ANY_BREAK = "TlsBroken|ConnectionBroken|ProxyFailed"
 
 ROWS: dict[str, Row] = {
-    "name not resolved": Row(nowhere, ServiceUnreachableError, "NameNotResolved", NOT_SENT, False),
+    "name not resolved": Row(unresolved, ServiceUnreachableError, "NameNotResolved", NOT_SENT, False),
     "refused connection": Row(REFUSED_PORT, ServiceUnreachableError, "ConnectionFailed", NOT_SENT, False),
     "connect timeout": Row(SILENT_PORT, RequestTimeoutError, "ConnectTimeout", NOT_SENT, False),
     "certificate": Row(
-        under_another_name, ServiceUnreachableError, "CertificateNotVerified", NOT_SENT, False
+        wrong_certificate, ServiceUnreachableError, "CertificateNotVerified", NOT_VERIFIED, False
     ),
     "TLS broken before": Row(TLS_BROKEN_BEFORE, ServiceUnreachableError, "TlsBroken", PERHAPS, False),
     "TLS broken after": Row(TLS_BROKEN_AFTER, ServiceUnreachableError, "TlsBroken", PERHAPS),
     "TLS closed after": Row(TLS_CLOSED_AFTER, ServiceUnreachableError, ANY_BREAK, PERHAPS),
-    "reset before": Row(under(Fault.reset_before()), ServiceUnreachableError, "ConnectionBroken", PERHAPS),
-    "reset after": Row(under(Fault.reset_after()), ServiceUnreachableError, "ConnectionBroken", PERHAPS),
-    "cut short": Row(under(Fault.truncated()), ServiceUnreachableError, "ConnectionBroken", PERHAPS),
-    "proxy refuses": Row(PROXY_REFUSES, ServiceUnreachableError, "ProxyFailed", PERHAPS, False),
+    "reset before": Row(injected(Fault.reset_before()), ServiceUnreachableError, "ConnectionBroken", PERHAPS),
+    "reset after": Row(injected(Fault.reset_after()), ServiceUnreachableError, "ConnectionBroken", PERHAPS),
+    "cut short": Row(injected(Fault.truncated()), ServiceUnreachableError, "ConnectionBroken", PERHAPS),
+    "proxy refuses": Row(PROXY_REFUSES, ServiceUnreachableError, "ProxyFailed", NOT_SENT, False),
     "proxy drops before": Row(PROXY_DROPS_BEFORE, ServiceUnreachableError, ANY_BREAK, PERHAPS, False),
     "proxy drops after": Row(PROXY_DROPS_AFTER, ServiceUnreachableError, ANY_BREAK, PERHAPS),
     "read timeout": Row(SLOW, RequestTimeoutError, "ReadTimeout", PERHAPS),
     "slow body": Row(SLOW_BODY, RequestTimeoutError, "ReadTimeout", PERHAPS),
-    "429": Row(under(Fault.status(429)), RateLimitError, "TooManyRequests", NOT_SENT),
-    "429 of a gateway": Row(under(Fault.html(429)), RateLimitError, "None", NOT_SENT),
-    "busy in a 200": Row(under(Fault.hidden_error("336501", "busy")), RateLimitError, "336501", NOT_SENT),
-    "500": Row(under(Fault.status(500)), ServerError, "InternalServerError", PERHAPS),
-    "503": Row(under(Fault.status(503)), ServerError, "ServiceUnavailable", PERHAPS),
-    "502 of a gateway": Row(under(Fault.html(502)), ServerError, "None", PERHAPS),
-    "internal in a 200": Row(under(INTERNAL), ServerError, "InternalError", PERHAPS),
-    "not JSON": Row(under(Fault.body(b"<html>")), BadResponseError, "None", UNREADABLE),
-    "refused": Row(under(Fault.status(403)), ApiError, "Forbidden", REFUSED),
+    "429": Row(injected(Fault.status(429)), RateLimitError, "TooManyRequests", NOT_SENT),
+    "429 of a gateway": Row(injected(Fault.html(429)), RateLimitError, "None", NOT_SENT),
+    "busy in a 200": Row(injected(Fault.hidden_error("336501", "busy")), RateLimitError, "336501", NOT_SENT),
+    "500": Row(injected(Fault.status(500)), ServerError, "InternalServerError", PERHAPS),
+    "503": Row(injected(Fault.status(503)), ServerError, "ServiceUnavailable", PERHAPS),
+    "502 of a gateway": Row(injected(Fault.html(502)), ServerError, "None", PERHAPS),
+    "internal in a 200": Row(injected(INTERNAL), ServerError, "InternalError", PERHAPS),
+    "not JSON": Row(injected(Fault.body(b"<html>")), BadResponseError, "None", UNREADABLE),
+    "refused": Row(injected(Fault.status(403)), ApiError, "Forbidden", REFUSED),
 }
 
 

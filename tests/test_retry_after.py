@@ -13,7 +13,7 @@ from qf_tasks import RateLimitError, ServerError, ServiceUnreachableError, TaskC
 from qf_tasks.sandbox import Fault, Sandbox
 
 from .conftest import MakeClient
-from .sandbox_time import SandboxTime, client_of
+from .clients import SandboxTime, client_of
 
 GET = "DescribeBatchInferenceTask"
 

@@ -13,7 +13,7 @@ from qf_tasks import CreatedTask, OutcomeUnknownError, QuotaExceededError, TaskC
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 from .conftest import MakeClient
-from .sandbox_time import SandboxTime
+from .clients import SandboxTime
 
 CREATE = "CreateBatchInferenceTask"
 GET = "DescribeBatchInferenceTask"

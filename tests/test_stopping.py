@@ -9,7 +9,7 @@ import pytest
 from qf_tasks import BadResponseError, InvalidRequestError, RunStatus, TaskClient, TaskNotFoundError
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
-from .sandbox_time import client_of
+from .clients import client_of
 
 STOP = "StopBatchInferenceTask"
 GET = "DescribeBatchInferenceTask"

@@ -21,7 +21,7 @@ from qf_tasks._runtime.blocking import Clock
 from qf_tasks.sandbox import Fault, Sandbox
 
 from .conftest import MakeClient
-from .sandbox_time import SandboxTime, client_of
+from .clients import SandboxTime, client_of
 
 GET = "DescribeBatchInferenceTask"
 NOT_FOUND = Fault.status(404, code="TaskNotFound")

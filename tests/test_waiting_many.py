@@ -17,7 +17,7 @@ from qf_tasks import (
 )
 from qf_tasks.sandbox import Fault, Sandbox
 
-from .sandbox_time import SandboxTime, client_of
+from .clients import SandboxTime, client_of
 
 GET = "DescribeBatchInferenceTask"
 LIST = "DescribeBatchInferenceTasks"

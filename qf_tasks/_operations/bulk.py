@@ -211,7 +211,8 @@ class BulkRun:
         try:
             return await self._work(task_id)
         except TaskNotFoundError as error:
-            is_own_work = self._journal is not None and task_id in self._journal.unsettled
+            journal = self._journal
+            is_own_work = journal is not None and task_id in journal.unsettled | journal.deleted
             if is_own_work or self._options.delete.missing_ok:
                 return BulkOutcome(task_id, "already_gone", request_id=error.request_id)
             return BulkOutcome(task_id, "not_found", ErrorSummary.of(error), error.request_id)

@@ -29,6 +29,7 @@ class Journal:
 
     Attributes:
         unsettled: ids of the tasks that earlier runs intended to delete, with no outcome known.
+        deleted: ids of the tasks that earlier runs deleted.
     """
 
     def __init__(self, path: JournalPath, account: Account) -> None:
@@ -45,6 +46,7 @@ class Journal:
         self._write_lock = threading.Lock()
         self._is_broken = False
         self.unsettled: set[str] = set()
+        self.deleted: set[str] = set()
         try:
             self._path = self._path.expanduser().absolute()
             self._file = _open_locked(self._path)
@@ -71,7 +73,7 @@ class Journal:
         Raises:
             QfTasksError: It could not be written; then the task must not be deleted.
         """
-        self._write("intent", task.task_id, task=task.raw)
+        self._write("intent", task.task_id, task=task)
 
     def settle(self, outcome: BulkOutcome) -> None:
         """Write the outcome of a task.
@@ -79,21 +81,24 @@ class Journal:
         Raises:
             QfTasksError: It could not be written.
         """
-        self._write("outcome", **outcome.model_dump(mode="json"))
+        self._write("outcome", outcome.task_id, outcome=outcome)
 
-    def _write(self, event: str, task_id: str, **content: Any) -> None:
+    def _write(
+        self, event: str, task_id: str, *, task: Task | None = None, outcome: BulkOutcome | None = None
+    ) -> None:
         try:
             entry = {
                 "event": event,
                 "task_id": task_id,
                 "time": datetime.now(UTC).isoformat(),
                 "account": self._account.model_dump(mode="json"),
-                **content,
+                **({"task": task.model_dump(mode="json")} if task else {}),
+                **(outcome.model_dump(mode="json") if outcome else {}),
             }
             line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
             with self._write_lock:
                 self._append(line)
-        except (OSError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or "the task is nested too deeply"
             raise QfTasksError(
                 f"The journal cannot be written: {reason}: {self._path}", code=NOT_WRITTEN, task_id=task_id
@@ -120,12 +125,17 @@ class Journal:
         for line in self._file:
             if entry := self._entry(line):
                 self._check_account(entry)
-                if entry["event"] == "intent":
-                    self.unsettled.add(str(entry["task_id"]))
-                elif entry.get("outcome") != "unknown":
-                    self.unsettled.discard(str(entry["task_id"]))
+                self._remember(str(entry["task_id"]), entry)
         if not line.endswith(b"\n"):
             self._file.write(b"\n")
+
+    def _remember(self, task_id: str, entry: dict[str, Any]) -> None:
+        if entry["event"] == "intent":
+            self.unsettled.add(task_id)
+        elif entry.get("outcome") != "unknown":
+            self.unsettled.discard(task_id)
+            if entry.get("outcome") in ("deleted", "already_gone"):
+                self.deleted.add(task_id)
 
     def _entry(self, line: bytes) -> dict[str, Any] | None:
         """Return the entry of a line, None if it is blank or was torn when a program or machine stopped."""

@@ -79,11 +79,12 @@ async def wait_all(
 ) -> dict[str, Task]:
     """Return all tasks by id when every one has ended."""
     async with aclosing(Poller(api, options, task_ids).ended()) as ended:
-        tasks = {task.task_id: task async for task in ended}
-    failed = {task_id: tasks[task_id] for task_id in task_ids if not tasks[task_id].is_success}
+        by_id = {task.task_id: task async for task in ended}
+    tasks = {task_id: by_id[task_id] for task_id in task_ids}
+    failed = {task_id: task for task_id, task in tasks.items() if not task.is_success}
     if failed and raise_on_failure:
         raise _failure_of_many(tasks, failed)
-    return {task_id: tasks[task_id] for task_id in task_ids}
+    return tasks
 
 
 class Poller:

@@ -125,7 +125,7 @@ def is_retryable(action: str, error: QfTasksError) -> bool:
 
 
 def _class_of(code: str, status: int, *, has_task: bool) -> type[ApiError]:
-    if status >= 500:  # before the code: whatever it says, the request may have been applied
+    if status >= 500:  # before the code: whatever it is, the request may have been applied
         return ServerError
     if known := _BY_CODE.get(code):
         return known

@@ -133,10 +133,8 @@ class BlockingRuntime:
         """Yield items with their results as they are done, worked on by threads."""
         crew = _Crew(work, list(items), limit, always_threads=finish_started)
         try:
-            for item, outcome in crew.results():
-                if isinstance(outcome, BaseException):
-                    raise outcome
-                yield item, outcome
+            for item, result in crew.results():
+                yield item, result()
         finally:
             crew.stop(wait=finish_started)
 
@@ -205,14 +203,14 @@ class _Crew(Generic[Item, Result]):
         self._work = work
         self._count = len(items)
         self._items = deque(items)
-        self._results: SimpleQueue[tuple[Item, Result | BaseException]] = SimpleQueue()
+        self._results: SimpleQueue[tuple[Item, Callable[[], Result]]] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work_off, name="qf-tasks", daemon=True)
             for _ in range(min(limit, len(items)) if always_threads or len(items) > 1 else 0)
         ]
 
-    def results(self) -> Iterator[tuple[Item, Result | BaseException]]:
-        """Yield items with a result or the exception that the work ended with, as they are done."""
+    def results(self) -> Iterator[tuple[Item, Callable[[], Result]]]:
+        """Yield items as they are done, with a function that returns the result or raises its exception."""
         for thread in self._threads:
             thread.start()
         if not self._threads:
@@ -234,8 +232,18 @@ class _Crew(Generic[Item, Result]):
                 item = self._items.popleft()
             except IndexError:
                 return
-            try:
-                result: Result | BaseException = run(self._work(item))
-            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-                result = error
-            self._results.put((item, result))
+            self._results.put((item, _outcome(self._work, item)))
+
+
+def _outcome(work: Callable[[Item], Awaitable[Result]], item: Item) -> Callable[[], Result]:
+    """Do the work; return a function that returns its result or raises its exception."""
+    try:
+        result = run(work(item))
+    except BaseException as error:  # noqa: BLE001 - raised again by the function
+        failure = error
+
+        def fail() -> NoReturn:
+            raise failure
+
+        return fail
+    return lambda: result

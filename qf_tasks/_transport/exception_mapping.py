@@ -99,12 +99,8 @@ def exchange_error(exception: Exception) -> QfTasksError:
             return RequestTimeoutError("No complete response arrived in time", code="ReadTimeout")
         case ssl.SSLError():
             return _unreachable("TlsBroken", "The TLS connection broke", exception)
-        case OSError():
+        case OSError() | HTTPException():
             return _unreachable("ConnectionBroken", "The connection broke", exception)
-        case HTTPException():  # without its text, which quotes what was received
-            return ServiceUnreachableError(
-                f"The connection broke: {type(exception).__name__}", code="ConnectionBroken"
-            )
         case zlib.error():
             return BadResponseError("The response cannot be decompressed")
         case _:
@@ -171,5 +167,7 @@ def _unreachable(code: str, problem: str, exception: Exception) -> ServiceUnreac
 
 
 def _reason(exception: Exception) -> str:
+    if isinstance(exception, HTTPException):  # its text quotes what was received
+        return type(exception).__name__
     text = one_line(str(exception), 200)
     return f"{type(exception).__name__}, {text}" if text else type(exception).__name__

@@ -211,21 +211,24 @@ def _is_of_other_code(_record: logging.LogRecord) -> bool:
 
 def _import_sdk() -> ModuleType:
     """Import the SDK; a failure or an interrupt leaves nothing of it behind for the next attempt."""
-    modules, finders = set(sys.modules), list(sys.meta_path)
+    logger = logging.getLogger("qianfan")
+    modules, finders, handlers = set(sys.modules), list(sys.meta_path), list(logger.handlers)
     try:
-        return importlib.import_module(_CONSOLE)
+        console = importlib.import_module(_CONSOLE)
     except BaseException as exception:
         for name in set(sys.modules) - modules:
             if name.partition(".")[0] == "qianfan":
                 sys.modules.pop(name, None)
+        logger.handlers[:] = handlers
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder in finders or not _is_of_sdk(finder)]
         if not isinstance(exception, Exception) or raised_by_other_code(exception, None):
             raise
         raise ImportError(_CONSOLE) from exception  # on a Python that it was not made for, it raises anything
-    finally:
-        sys.meta_path[:] = [
-            finder if finder in finders or not _is_of_sdk(finder) else _PyarrowForSdk(finder)
-            for finder in sys.meta_path
-        ]
+    sys.meta_path[:] = [
+        _PyarrowForSdk(finder) if _is_of_sdk(finder) and finder not in finders else finder
+        for finder in sys.meta_path
+    ]
+    return console
 
 
 def _is_of_sdk(finder: object) -> bool:

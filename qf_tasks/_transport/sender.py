@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import math
 import os
+import re
 import socket
 import ssl
 import sys
@@ -29,16 +30,14 @@ from urllib3.util import Url
 
 from qf_tasks._protocol.responses import RawResponse
 from qf_tasks._transport.exception_mapping import connect_error, exchange_error, raised_by_other_code
-from qf_tasks.errors import BadResponseError, ConfigurationError, QfTasksError
+from qf_tasks.errors import BadResponseError, ConfigurationError, InvalidArgumentError, QfTasksError
 from qf_tasks.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-
-_KEPT_CONNECTIONS = 64
 _CHUNK = 64 * 1024
+_LINE_BREAK = re.compile(r"[\r\n\0]")
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -58,14 +57,14 @@ class Sender:
         body: bytes | BinaryIO | None = None,
         *,
         timeout: float | None = None,
-        max_bytes: int = MAX_RESPONSE_BYTES,
+        max_bytes: int | None = None,
     ) -> RawResponse:
         """Send a request once and return the whole response.
 
         Args:
             body: A file needs a Content-Length among the headers.
             timeout: Seconds for the whole attempt; default `request_timeout`.
-            max_bytes: The largest body that is accepted, decompressed.
+            max_bytes: The largest body that is accepted, decompressed; default `max_response_bytes`.
 
         Raises:
             ServiceUnreachableError: There was no complete response.
@@ -78,7 +77,7 @@ class Sender:
         try:
             with _mapped(exchange_error):
                 response = connection.send_request(method, url, headers, body)
-                content = _read(response, max_bytes)
+                content = _read(response, max_bytes or self._settings.max_response_bytes)
         except BaseException:
             connection.close()
             raise
@@ -124,7 +123,7 @@ class Sender:
         self._is_closed = True
         for process, origin in list(self._kept):
             if process == os.getpid():
-                self._close_kept(self._kept[process, origin])
+                _close_all(self._kept[process, origin])
 
     def _connection(self, url: str, limit: _Limit) -> _Connection:
         """Return a kept connection, or a new one, to the host of a URL.
@@ -136,8 +135,7 @@ class Sender:
         kept = self._kept.setdefault((os.getpid(), f"{target.scheme}://{target.netloc}"), deque())
         with _mapped(lambda exception: connect_error(exception, proxied=proxied)):
             limit.remaining()
-            while kept:
-                connection = kept.pop()
+            while connection := _pop(kept):
                 if connection.is_connected:
                     connection.limit = limit
                     return connection
@@ -177,16 +175,12 @@ class Sender:
     def _keep(self, connection: _Connection) -> None:
         """Keep a connection whose response was read to its end for the next request."""
         kept = connection.kept
-        if not connection.is_reusable or len(kept) >= _KEPT_CONNECTIONS:
+        if not connection.is_reusable or len(kept) >= self._settings.max_connections:
             connection.close()
             return
         kept.append(connection)
         if self._is_closed:  # while this request was being sent
-            self._close_kept(kept)
-
-    def _close_kept(self, kept: deque[_Connection]) -> None:
-        while kept:
-            kept.pop().close()
+            _close_all(kept)
 
 
 class StreamedResponse:
@@ -304,7 +298,6 @@ class _HttpConnection(HTTPConnection):
     _limit: _Limit
     _socket: Any = None
     _response: http.client.HTTPResponse | None = None
-    _outgoing: list[bytes] | None = None
 
     @property
     def limit(self) -> _Limit:
@@ -330,27 +323,34 @@ class _HttpConnection(HTTPConnection):
     @property
     def is_reusable(self) -> bool:
         """Whether the response was read to its end and the server keeps the connection open."""
-        return self._socket is not None and self._response is not None and self._response.isclosed()
+        response = self._response
+        return (
+            self._socket is not None
+            and response is not None
+            and response.isclosed()
+            and not response.will_close
+            and not response.length  # what is still missing when a body has broken off
+        )
 
     def send_request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | BinaryIO | None
     ) -> http.client.HTTPResponse:
         """Send a request and read the head of its response."""
-        parts = urlsplit(url)
-        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        self._response = None
+        head = _head(method, url, headers, len(body) if isinstance(body, bytes) else None)
         try:
-            if isinstance(body, bytes):  # head and body in one packet
-                self._outgoing = []
-                self.request(method, target, body=body, headers=headers)
-                self.sock.sendall(b"".join(self._outgoing))
+            if isinstance(body, bytes):
+                self.sock.sendall(head + body)
             else:
-                self._outgoing = None
-                self.request(method, target, body=body, headers=headers)
+                self.sock.sendall(head)
+                while body is not None and (chunk := body.read(_CHUNK)):
+                    self.sock.sendall(chunk)
         except (BrokenPipeError, ConnectionResetError) as exception:
             # A server may respond, and close the connection, before it has read the whole body.
             if raised_by_other_code(exception, None):
                 raise
-        response = self._response = http.client.HTTPConnection.getresponse(self)
+        response = self._response = http.client.HTTPResponse(self.sock, method=method)
+        response.begin()
         if response.status < 200:
             # http.client skips 100 alone. After any other, the real response is still to come, and would be
             # read as that of the next request.
@@ -361,11 +361,10 @@ class _HttpConnection(HTTPConnection):
             )
         return response
 
-    def send(self, data: Any) -> None:
-        if self._outgoing is None:
-            super().send(data)
-        else:
-            self._outgoing.append(data)
+    def close(self) -> None:
+        super().close()
+        if self._response is not None:  # which keeps the socket open until it is closed too
+            self._response.close()
 
     def _new_conn(self) -> socket.socket:
         """Connect within the limit, whatever number of addresses the host has."""
@@ -394,6 +393,18 @@ class _HttpsConnection(_HttpConnection, HTTPSConnection):
 _Connection = _HttpConnection
 
 
+def _pop(kept: deque[_Connection]) -> _Connection | None:
+    try:
+        return kept.pop()
+    except IndexError:  # another thread may have taken the last one
+        return None
+
+
+def _close_all(kept: deque[_Connection]) -> None:
+    while connection := _pop(kept):
+        connection.close()
+
+
 @contextmanager
 def _mapped(to_error: Callable[[Exception], QfTasksError]) -> Iterator[None]:
     """Map what libraries raise, and nothing that comes from a signal handler."""
@@ -403,6 +414,20 @@ def _mapped(to_error: Callable[[Exception], QfTasksError]) -> Iterator[None]:
     except Exception as exception:
         error = exception if isinstance(exception, QfTasksError) else to_error(exception)
         raise raised_by_other_code(exception, handled_before) or error from None
+
+
+def _head(method: str, url: str, headers: Mapping[str, str], length: int | None) -> bytes:
+    """Return the head of a request, in one piece with its body in one packet."""
+    parts = urlsplit(url)
+    defaults = {"Host": parts.netloc, "Accept-Encoding": "identity"}
+    if length is not None:
+        defaults["Content-Length"] = str(length)
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    lines = [f"{method} {target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in {**defaults, **headers}.items()]
+    if _LINE_BREAK.search("".join(lines)):
+        raise InvalidArgumentError("A header or the URL has a line break in it")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def _read(response: http.client.HTTPResponse, max_bytes: int) -> bytes:

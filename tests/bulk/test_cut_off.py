@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -154,7 +153,7 @@ def test_second_ctrl_c_leaves_what_is_in_flight_unknown(client: TaskClient, sand
 
     def on_sigint(_number: int, frame: FrameType | None) -> None:
         while frame:
-            if frame.f_code is ThreadPoolExecutor.shutdown.__code__ and not waits.is_set():
+            if frame.f_code is threading.Thread.join.__code__ and not waits.is_set():
                 waits.set()
                 raise KeyboardInterrupt
             frame = frame.f_back

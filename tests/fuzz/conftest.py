@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 
 from qf_tasks.sandbox import Sandbox
-from tests.sandbox_time import SandboxTime
+from tests.clients import SandboxTime
 
 
 class Hasty(SandboxTime):

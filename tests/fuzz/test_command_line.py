@@ -14,7 +14,7 @@ from qf_tasks import TaskClient
 from qf_tasks.__main__ import main
 from qf_tasks._runtime.blocking import Clock
 from qf_tasks.sandbox import Sandbox
-from tests.sandbox_time import SandboxTime
+from tests.clients import SandboxTime
 
 from .verbs import TASKS
 

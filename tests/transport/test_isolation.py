@@ -15,9 +15,11 @@ from qianfan.errors import RequestError
 from qianfan.resources.console.utils import call_action
 
 from qf_tasks import QfTasksError, TaskClient
+from qf_tasks._protocol.responses import RawResponse
+from qf_tasks._transport.sender import Sender
 from qf_tasks.sandbox import Fault, Sandbox
 
-# Other code's calls keep the SDK's own reading of the time, which Python 3.12 and later complain about.
+# The SDK's own signer uses a function that Python 3.12 and later warn about.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning:baidubce"
 )
@@ -26,8 +28,8 @@ _CALLS, _THREADS = 1200, 8
 
 
 @pytest.fixture
-def restless() -> Iterator[None]:
-    """Let threads change places at nearly every step."""
+def eager_switching() -> Iterator[None]:
+    """Switch between threads at nearly every step."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -67,8 +69,8 @@ def outside_state() -> tuple[dict[str, object], dict[str, str]]:
     return dict(qianfan.get_config().dict()), dict(os.environ)
 
 
-@pytest.mark.usefixtures("restless")
-def test_calls_of_two_clients_and_other_code_in_threads_keep_apart(
+@pytest.mark.usefixtures("eager_switching")
+def test_calls_of_two_clients_and_raw_sdk_in_threads_never_mix(
     sandbox: Sandbox, second_sandbox: Sandbox, third_sandbox: Sandbox
 ) -> None:
     sandboxes = (sandbox, second_sandbox)
@@ -91,10 +93,10 @@ def test_calls_of_two_clients_and_other_code_in_threads_keep_apart(
         ours: list[Future[list[tuple[Sandbox, str | None]]]]
         ours = [pool.submit(of_ours, thread) for thread in range(_THREADS)]
         theirs = pool.submit(of_other_code)
-        answered = [pair for done in ours for pair in done.result(60)]
+        received = [pair for done in ours for pair in done.result(60)]
 
-    assert len(answered) == _CALLS
-    assert all(name == asked.access_key[:20] for asked, name in answered)
+    assert len(received) == _CALLS
+    assert all(name == asked.access_key[:20] for asked, name in received)
     for each in sandboxes:
         assert len(each.requests) == _CALLS // 2
         assert {request.access_key for request in each.requests} == {each.access_key}
@@ -105,7 +107,7 @@ def test_calls_of_two_clients_and_other_code_in_threads_keep_apart(
     assert outside_state() == before
 
 
-def test_call_leaves_config_and_environment_as_they_were(sandbox: Sandbox, client: TaskClient) -> None:
+def test_call_leaves_config_and_environment_unchanged(sandbox: Sandbox, client: TaskClient) -> None:
     before = outside_state()
     client.delete(sandbox.add_task())
     with pytest.raises(QfTasksError):
@@ -113,9 +115,7 @@ def test_call_leaves_config_and_environment_as_they_were(sandbox: Sandbox, clien
     assert outside_state() == before
 
 
-def test_other_code_gets_what_the_sdk_gives_before_and_after_a_call_of_ours(
-    third_sandbox: Sandbox, client: TaskClient
-) -> None:
+def test_raw_call_action_works_before_and_after_a_call(third_sandbox: Sandbox, client: TaskClient) -> None:
     third_sandbox.add_task("infer-1")
     before = raw_get("infer-1")
     client.models()
@@ -123,7 +123,7 @@ def test_other_code_gets_what_the_sdk_gives_before_and_after_a_call_of_ours(
     assert before["result"] == after["result"] == third_sandbox.tasks["infer-1"]
 
 
-def test_other_code_sees_the_failures_and_the_log_of_the_sdk(
+def test_raw_call_action_that_fails_raises_and_logs_as_before(
     third_sandbox: Sandbox, client: TaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     client.models()
@@ -133,7 +133,7 @@ def test_other_code_sees_the_failures_and_the_log_of_the_sdk(
     assert "failed with http status code 500" in caplog.text
 
 
-def test_failed_call_leaves_the_thread_to_other_code(
+def test_raw_call_action_after_failed_call_uses_its_own_account(
     sandbox: Sandbox, third_sandbox: Sandbox, client: TaskClient
 ) -> None:
     third_sandbox.add_task("infer-1")
@@ -141,3 +141,23 @@ def test_failed_call_leaves_the_thread_to_other_code(
     with pytest.raises(QfTasksError):
         client.get("infer-1")
     assert raw_get("infer-1")["result"]["taskId"] == "infer-1"
+
+
+def test_raw_call_action_from_other_code_during_a_call_uses_its_own_account(
+    sandbox: Sandbox, third_sandbox: Sandbox, client: TaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third_sandbox.add_task("infer-1")
+    client.models()
+    names: list[Any] = []
+    original = Sender.request
+
+    def request(*args: Any, **kwargs: Any) -> RawResponse:
+        names.append(raw_get("infer-1")["result"]["taskId"])  # as a signal handler or a log handler might
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(Sender, "request", request)
+    client.models()
+
+    assert names == ["infer-1"]
+    assert [request.access_key for request in third_sandbox.requests] == [third_sandbox.access_key]
+    assert [request.action for request in sandbox.requests] == ["DescribeBatchInferenceModel"] * 2

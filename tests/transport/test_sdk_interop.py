@@ -9,7 +9,7 @@ import pytest
 from qf_tasks import TaskClient, TaskNotFoundError
 from qf_tasks.sandbox import Sandbox
 
-# baidubce reads the time in a way that Python 3.12 and later complain about.
+# The SDK's own signer uses a function that Python 3.12 and later warn about.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning:baidubce"
 )

@@ -1,4 +1,4 @@
-"""Whatever comes back, every verb gives a value or an error that blames the answer."""
+"""Whatever the server sends, every method returns a value or raises an error about the response."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .verbs import VERBS
 
 pytestmark = pytest.mark.fuzz
 
-_MOST_REQUESTS = 400  # of all verbs together; a listing that does not end would go beyond
+_MOST_REQUESTS = 400  # of all methods together; a listing that does not end would go beyond
 
 _header_text = st.text(
     st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=9
@@ -95,7 +95,7 @@ def client(make_client: MakeClient) -> TaskClient:
     return make_client(max_retries=0, request_timeout=10)
 
 
-def _try_every_verb(client: TaskClient) -> None:
+def _call_every_method(client: TaskClient) -> None:
     for name, verb in VERBS.items():
         try:
             value = verb(client)
@@ -120,37 +120,35 @@ def _check_value(value: object) -> None:
         assert model.model_validate(model.model_dump(mode="json")) == model
 
 
-@given(answer=json_values)
-def test_try_verbs_with_any_json_gives_values_or_errors(
-    sandbox: Sandbox, client: TaskClient, answer: Json
-) -> None:
+@given(value=json_values)
+def test_methods_with_any_json_return_or_raise(sandbox: Sandbox, client: TaskClient, value: Json) -> None:
     sandbox.reset()
-    sandbox.inject(Fault.body(json.dumps(answer).encode()), times=None)
-    _try_every_verb(client)
+    sandbox.inject(Fault.body(json.dumps(value).encode()), times=None)
+    _call_every_method(client)
     assert len(sandbox.requests) < _MOST_REQUESTS
 
 
 @given(status=_statuses, headers=_headers, content=_contents)
-def test_try_verbs_with_any_status_headers_and_bytes_gives_values_or_errors(
+def test_methods_with_any_status_headers_and_bytes_return_or_raise(
     sandbox: Sandbox, client: TaskClient, status: int, headers: dict[str, str], content: bytes
 ) -> None:
     sandbox.reset()
     sandbox.inject(Fault.body(content, status=status, headers=headers), times=None)
-    _try_every_verb(client)
+    _call_every_method(client)
     assert len(sandbox.requests) < _MOST_REQUESTS
 
 
 @given(
     odd=json_values, at=st.integers(0, 40), run_status=st.sampled_from(["Done", "Running", "Stopping", "Odd"])
 )
-def test_try_verbs_with_any_json_in_a_place_of_the_real_answer_gives_values_or_errors(
+def test_methods_with_any_json_inside_a_real_response_return_or_raise(
     sandbox: Sandbox, client: TaskClient, odd: Json, at: int, run_status: str
 ) -> None:
     sandbox.reset()
     for task_id in ("infer-1", "infer-2"):
         sandbox.add_task(task_id, run_status=run_status, name="nightly")
     sandbox.inject(Fault.transform(lambda body: _replaced(body, at, odd)), times=None)
-    _try_every_verb(client)
+    _call_every_method(client)
     assert len(sandbox.requests) < _MOST_REQUESTS
     assert sandbox.errors == []
 
@@ -192,13 +190,13 @@ _wire = st.lists(
 ).map(b"".join)
 
 
-@given(said=_wire)
-def test_try_verbs_with_any_bytes_on_the_line_gives_values_or_errors(
-    loose_mouth: LooseMouth, make_client: MakeClient, said: bytes
+@given(sent=_wire)
+def test_methods_with_any_bytes_sent_return_or_raise(
+    loose_mouth: LooseMouth, make_client: MakeClient, sent: bytes
 ) -> None:
-    loose_mouth.says = said
+    loose_mouth.says = sent
     with make_client(max_retries=0, request_timeout=10, base_url=loose_mouth.url) as client:
-        _try_every_verb(client)
+        _call_every_method(client)
 
 
 def _replaced(value: Any, at: int, odd: object) -> Any:

@@ -1,17 +1,16 @@
-"""How a call goes through the SDK: the seam, the connections, the process, and what breaks on the way."""
+"""How a call goes through the SDK: the two replaced names, the process, and failures on the route."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-import socket
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from traceback import walk_tb
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from qianfan.errors import APIError, RequestError
@@ -21,14 +20,16 @@ from qianfan.resources.typing import QfResponse
 import qf_tasks
 from qf_tasks import (
     BadResponseError,
-    ConfigurationError,
     InvalidRequestError,
     QfTasksError,
     RequestTimeoutError,
     ServerError,
     ServiceUnreachableError,
+    Settings,
     TaskClient,
+    TaskNotFoundError,
 )
+from qf_tasks._transport.sdk_hook import Transport
 from qf_tasks.sandbox import Fault, Sandbox
 from tests.conftest import MakeClient
 
@@ -38,12 +39,12 @@ _ROOT = Path(qf_tasks.__file__).parents[1]
 
 @pytest.fixture
 def client(make_client: MakeClient) -> TaskClient:
-    """A client that asks once."""
+    """A client that sends each request once."""
     return make_client(max_retries=0)
 
 
 class Double:
-    """A `call_action` of a test: notes how it was called, and gives what it was made with."""
+    """A `call_action` of a test: records its calls, and returns or raises what it was given."""
 
     def __init__(self, outcome: object) -> None:
         self.outcome = outcome
@@ -80,11 +81,10 @@ def test_call_is_literally_call_action_with_three_arguments(
         (APIError(336000, "internal", "r-1"), ServerError),
         (RequestError("Authorization: bce-auth-v1/AK", status_code=500), ServerError),
         (RequestError("Authorization: bce-auth-v1/AK"), BadResponseError),
-        (TypeError("'NoneType' object is not iterable"), BadResponseError),
     ],
     ids=lambda value: getattr(value, "__name__", repr(value)[:40]),
 )
-def test_outcome_of_a_double_is_judged_like_an_answer(
+def test_call_with_replaced_call_action_reads_its_response(
     client: TaskClient, monkeypatch: pytest.MonkeyPatch, outcome: object, expected: type[QfTasksError]
 ) -> None:
     monkeypatch.setattr(console, "call_action", Double(outcome))
@@ -100,37 +100,23 @@ def test_call_at_debug_level_logs_its_action_task_status_time_and_request_id(
     caplog.set_level(logging.DEBUG, "qf_tasks")
     task_id = client.get(sandbox.add_task()).task_id
     [request], [line] = sandbox.requests, caplog.messages
-    said = (
+    line_pattern = (
         rf"DescribeBatchInferenceTask {task_id}: HTTP 200 in \d\.\d{{3}} s, request id {request.request_id}"
     )
-    assert re.fullmatch(said, line)
+    assert re.fullmatch(line_pattern, line)
 
 
-def test_call_without_an_answer_at_debug_level_logs_why(
+def test_call_without_response_at_debug_level_logs_why(
     sandbox: Sandbox, client: TaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "qf_tasks")
     sandbox.inject(Fault.reset_before())
     with pytest.raises(ServiceUnreachableError) as caught:
         client.get("infer-1")
-    assert caplog.messages == [f"DescribeBatchInferenceTask infer-1: no answer ({caught.value})"]
+    assert caplog.messages == [f"DescribeBatchInferenceTask infer-1: no response ({caught.value})"]
 
 
-def test_answer_on_the_wire_counts_whatever_the_sdk_makes_of_it(
-    sandbox: Sandbox, client: TaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client.models()
-    original = console.call_action
-
-    def stumbling(*args: Any) -> None:
-        original(*args)
-        raise AttributeError("'list' object has no attribute 'get'")
-
-    monkeypatch.setattr(console, "call_action", stumbling)
-    assert client.delete(sandbox.add_task()).request_id == sandbox.requests[-1].request_id
-
-
-def test_seam_put_back_by_other_code_is_made_again(
+def test_call_after_other_code_restored_a_name_replaces_it_again(
     sandbox: Sandbox, client: TaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from qianfan.resources.requestor.console_requestor import ConsoleAPIRequestor
@@ -141,10 +127,10 @@ def test_seam_put_back_by_other_code_is_made_again(
     assert [request.status for request in sandbox.requests] == [200, 200]
 
 
-# What breaks on the way.
+# Failures on the route.
 
 
-def test_call_to_a_port_where_nobody_listens_raises_unreachable(sandbox: Sandbox, client: TaskClient) -> None:
+def test_call_to_refusing_port_raises_unreachable(sandbox: Sandbox, client: TaskClient) -> None:
     sandbox.stop()
     with pytest.raises(ServiceUnreachableError, match="No connection was made") as caught:
         client.models()
@@ -153,7 +139,7 @@ def test_call_to_a_port_where_nobody_listens_raises_unreachable(sandbox: Sandbox
 
 
 @pytest.mark.parametrize("fault", [Fault.reset_before(), Fault.reset_after(), Fault.truncated()])
-def test_delete_cut_off_raises_unreachable_and_may_have_been_applied(
+def test_delete_reset_raises_unreachable_and_may_have_been_applied(
     sandbox: Sandbox, client: TaskClient, fault: Fault
 ) -> None:
     sandbox.inject(fault)
@@ -164,7 +150,7 @@ def test_delete_cut_off_raises_unreachable_and_may_have_been_applied(
 
 
 @pytest.mark.parametrize("fault", [Fault.slow(5), Fault.slow_body(5)])
-def test_delete_answered_too_late_raises_timeout(
+def test_delete_with_late_response_raises_timeout(
     sandbox: Sandbox, make_client: MakeClient, fault: Fault
 ) -> None:
     sandbox.inject(fault)
@@ -174,35 +160,15 @@ def test_delete_answered_too_late_raises_timeout(
     assert (caught.value.code, caught.value.may_have_been_applied) == ("ReadTimeout", True)
 
 
-def test_call_to_a_host_of_no_name_raises_unreachable(
-    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unknown(*_: object) -> None:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+def test_call_to_host_without_address_raises_unreachable(make_client: MakeClient) -> None:
     with pytest.raises(ServiceUnreachableError) as caught:
         make_client(base_url="https://nowhere.invalid", max_retries=0).models()
     assert caught.value.code == "NameNotResolved"
 
 
-def test_answer_that_is_not_what_its_encoding_says_raises_bad_response(
-    sandbox: Sandbox, client: TaskClient
-) -> None:
+def test_call_with_wrong_content_encoding_raises_bad_response(sandbox: Sandbox, client: TaskClient) -> None:
     sandbox.inject(Fault.headers({"Content-Encoding": "gzip"}))
     with pytest.raises(BadResponseError):
-        client.models()
-
-
-def test_sdk_that_cannot_be_imported_raises_configuration_error(
-    client: TaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(_name: str) -> None:
-        raise RuntimeError("unable to infer type for attribute")  # pydantic.v1, on a Python too new for it
-
-    monkeypatch.delitem(sys.modules, "qianfan.resources.console.utils")
-    monkeypatch.setattr("importlib.import_module", fails)
-    with pytest.raises(ConfigurationError, match="SDK cannot be imported"):
         client.models()
 
 
@@ -210,7 +176,7 @@ def test_sdk_that_cannot_be_imported_raises_configuration_error(
 
 
 def run(script: str, sandbox: Sandbox | None = None, *options: str, **variables: str) -> str:
-    """Return what a Python script prints; it must end well, and leave stderr empty."""
+    """Return what a Python script prints; it must succeed and leave stderr empty."""
     path = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PYTHONPATH": str(_ROOT)}
     done = subprocess.run(
         [sys.executable, *options, "-c", textwrap.dedent(script)],
@@ -228,13 +194,13 @@ def test_import_of_qf_tasks_loads_nothing_heavy() -> None:
     printed = run("""
         import sys
         import qf_tasks
-        heavy = "qianfan baidubce requests aiohttp typer rich tenacity pydantic_settings".split()
+        heavy = "qianfan baidubce urllib3 aiohttp typer rich tenacity pydantic_settings".split()
         print([name for name in heavy if name in sys.modules])
         """)
     assert printed == "[]\n"
 
 
-def test_first_call_is_quiet_even_where_warnings_are_errors(sandbox: Sandbox) -> None:
+def test_first_call_with_warnings_as_errors_prints_nothing(sandbox: Sandbox) -> None:
     script = """
         import logging
         logging.basicConfig(level=logging.WARNING)
@@ -246,7 +212,7 @@ def test_first_call_is_quiet_even_where_warnings_are_errors(sandbox: Sandbox) ->
     assert run(script, sandbox, "-W", "error") == "deleted\n"
 
 
-def test_forked_child_of_a_used_client_has_its_own_connection(sandbox: Sandbox) -> None:
+def test_call_in_forked_child_uses_its_own_connection(sandbox: Sandbox) -> None:
     script = """
         import os
         from qf_tasks import TaskClient
@@ -268,7 +234,7 @@ def test_forked_child_of_a_used_client_has_its_own_connection(sandbox: Sandbox) 
 
 
 @pytest.mark.parametrize("name", ["QIANFAN_QPS_LIMIT", "QIANFAN_CONSOLE_API_RETRY_ERR_CODES"])
-def test_value_that_the_sdk_refuses_raises_configuration_error_that_names_it(
+def test_call_with_variable_rejected_by_the_sdk_raises_error_that_names_it(
     sandbox: Sandbox, name: str
 ) -> None:
     script = """
@@ -281,3 +247,90 @@ def test_value_that_the_sdk_refuses_raises_configuration_error_that_names_it(
     printed = run(script, sandbox, **{name: "secret-abc"})
     assert printed == f"The qianfan SDK does not accept the value of {name}\n"
     assert sandbox.requests == []
+
+
+def test_traceback_of_404_has_two_frames_of_the_transport(sandbox: Sandbox) -> None:
+    settings = Settings(access_key=sandbox.access_key, secret_key=sandbox.secret_key, base_url=sandbox.url)
+    transport = Transport(settings)
+
+    with pytest.raises(TaskNotFoundError) as caught:
+        transport.call("DescribeBatchInferenceTask", {"taskId": "infer-gone"})
+
+    frames = [frame.f_code.co_name for frame, _line in walk_tb(caught.value.__traceback__)]
+    assert frames[1:] == ["call", "read"]
+    assert caught.value.__context__ is None
+    transport.close()
+
+
+def test_call_with_broken_replacement_of_call_action_raises_its_exception(
+    client: TaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.models()
+    monkeypatch.setattr(console, "call_action", Double(TypeError("a mistake in a test")))
+    with pytest.raises(TypeError, match="a mistake in a test"):
+        client.delete("infer-1")
+
+
+# The import of the SDK.
+
+
+def test_first_call_leaves_imports_of_pyarrow_by_others_unchanged(sandbox: Sandbox) -> None:
+    script = """
+        import importlib.util, logging
+        from qf_tasks import TaskClient
+        with TaskClient() as client:
+            client.models()
+        logging.getLogger("qianfan").setLevel(logging.ERROR)
+        assert importlib.util.find_spec("pyarrow") is None
+        try:
+            import pyarrow
+        except ImportError:
+            print("missing for others")
+        of_sdk = {"__name__": "qianfan.probe"}
+        exec("import pyarrow", of_sdk)
+        print("found by the SDK:", hasattr(of_sdk["pyarrow"], "Table"))
+        """
+    assert run(script, sandbox) == "missing for others\nfound by the SDK: True\n"
+
+
+@pytest.mark.parametrize("kind", ["KeyboardInterrupt", "TimeoutError"])
+def test_call_after_interrupted_import_of_the_sdk_works(sandbox: Sandbox, kind: str) -> None:
+    script = f"""
+        import sys
+        from qf_tasks import Settings
+        from qf_tasks._transport.sdk_hook import Transport
+        countdown = 0
+
+        def interrupt(event, _arguments):
+            global countdown
+            if event == "import" and countdown:
+                countdown -= 1
+                if countdown == 0:
+                    raise {kind}
+
+        sys.addaudithook(interrupt)
+        transport = Transport(Settings.load())
+        before = len(sys.meta_path)
+        for countdown in (3, 60, 150):
+            try:
+                transport.call("DescribeBatchInferenceModel", {{}})
+            except {kind}:
+                print("interrupted", len(sys.meta_path) - before)
+        countdown = 0
+        print(transport.call("DescribeBatchInferenceModel", {{}}).status)
+        transport.close()
+        """
+    assert run(script, sandbox).splitlines() == [*["interrupted 0"] * 3, "200"]
+
+
+def test_call_where_the_sdk_cannot_be_imported_raises_configuration_error(sandbox: Sandbox) -> None:
+    script = """
+        import sys
+        from qf_tasks import ConfigurationError, TaskClient
+        sys.modules["qianfan.resources"] = None
+        try:
+            TaskClient().models()
+        except ConfigurationError as error:
+            print(error)
+        """
+    assert run(script, sandbox).startswith("The qianfan SDK cannot be imported")

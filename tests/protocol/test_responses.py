@@ -1,4 +1,4 @@
-"""What the client makes of an answer, whatever came, from a sandbox that was told what to say."""
+"""What the client reads from a response, whatever the service sent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.conftest import MakeClient
 
 @pytest.fixture
 def client(make_client: MakeClient) -> TaskClient:
-    """A client that asks once."""
+    """A client that sends each request once."""
     return make_client(max_retries=0)
 
 
@@ -36,7 +36,7 @@ def task_id(sandbox: Sandbox) -> str:
     return sandbox.add_task()
 
 
-def refused(client: TaskClient, task_id: str) -> QfTasksError:
+def rejected(client: TaskClient, task_id: str) -> QfTasksError:
     with pytest.raises(QfTasksError) as caught:
         client.delete(task_id)
     return caught.value
@@ -54,7 +54,7 @@ _ID = {"x-bce-request-id": "r-1"}
         (b'[{"result": true}]', '[{"result": true}]'),
         (b"null", "null"),
         (b"true", "true"),
-        (b"", "(nothing)"),
+        (b"", "(empty)"),
         (b'{"requestId": "r-1"}', '{"requestId": "r-1"}'),
         (b'{"result": "true"}', '{"result": "true"}'),
         (b'{"result": null}', '{"result": null}'),
@@ -65,11 +65,11 @@ _ID = {"x-bce-request-id": "r-1"}
         (b'{"result": ' + b"[" * 9000 + b"]" * 9000 + b"}", '{"result": [['),
     ],
 )
-def test_delete_answered_with_what_cannot_be_read_raises_bad_response(
+def test_delete_response_unreadable_raises_bad_response(
     sandbox: Sandbox, client: TaskClient, task_id: str, content: bytes, excerpt: str
 ) -> None:
     sandbox.inject(Fault.body(content, headers=_ID))
-    error = refused(client, task_id)
+    error = rejected(client, task_id)
     assert type(error) is BadResponseError
     assert (error.status, error.request_id, error.task_id) == (200, "r-1", task_id)
     assert excerpt in error.message
@@ -78,20 +78,20 @@ def test_delete_answered_with_what_cannot_be_read_raises_bad_response(
 
 
 @pytest.mark.parametrize("odd", [b"NaN", b"-Infinity", b"1e999", rb'"\ud800"', b'"\xed\xa0\x80"', b'"\xff"'])
-def test_call_answered_with_what_only_python_takes_for_json_raises_bad_response(
+def test_call_response_json_only_for_python_raises_bad_response(
     sandbox: Sandbox, client: TaskClient, odd: bytes
 ) -> None:
     sandbox.inject(Fault.body(b'{"result": {"name": %s}}' % odd))
-    with pytest.raises(BadResponseError, match="no JSON object"):
+    with pytest.raises(BadResponseError, match="not a JSON object"):
         client.call("SomethingNew", {})
 
 
-def test_excerpt_of_a_hostile_answer_is_one_short_line_without_a_signed_header(
+def test_excerpt_of_hostile_response_is_one_short_line_without_signed_header(
     sandbox: Sandbox, client: TaskClient, task_id: str
 ) -> None:
     echoed = b"\x1b[31m\nAuthorization: bce-auth-v1/AK/2025-01-01T00:00:00Z/300/host/0123\r\n" + b"x" * 5000
     sandbox.inject(Fault.body(echoed))
-    message = refused(client, task_id).message
+    message = rejected(client, task_id).message
     assert message.isprintable()
     assert len(message) < 200
     assert "(signed header)" in message
@@ -99,11 +99,11 @@ def test_excerpt_of_a_hostile_answer_is_one_short_line_without_a_signed_header(
 
 
 @pytest.mark.parametrize("status", [302, 404, 418])
-def test_delete_answered_by_a_stranger_with_a_bad_status_raises_bad_response(
+def test_delete_with_bad_status_of_another_server_raises_bad_response(
     sandbox: Sandbox, client: TaskClient, task_id: str, status: int
 ) -> None:
     sandbox.inject(Fault.body(HTML, status=status, content_type="text/html"))
-    error = refused(client, task_id)
+    error = rejected(client, task_id)
     assert type(error) is BadResponseError
     assert error.status == status
     assert len(sandbox.requests) == 1
@@ -117,7 +117,7 @@ def test_get_redirected_does_not_follow(sandbox: Sandbox, client: TaskClient, ta
 
 
 @pytest.mark.parametrize(
-    ("refusal", "expected"),
+    ("rejection", "expected"),
     [
         (("InvalidAccessKeyId", 403), AuthenticationError),
         (("AccessDenied", 403), PermissionDeniedError),
@@ -126,18 +126,18 @@ def test_get_redirected_does_not_follow(sandbox: Sandbox, client: TaskClient, ta
         (("TaskNotFound", 404), TaskNotFoundError),
     ],
 )
-def test_code_and_message_in_a_200_raise_what_the_status_raises(
-    sandbox: Sandbox, client: TaskClient, refusal: tuple[str, int], expected: type[ApiError]
+def test_rejection_in_a_200_raises_what_its_status_raises(
+    sandbox: Sandbox, client: TaskClient, rejection: tuple[str, int], expected: type[ApiError]
 ) -> None:
-    code, status = refusal
+    code, status = rejection
     sandbox.inject(Fault.status(status, code=code, message="no"))
     sandbox.inject(Fault.hidden_error(code, "no"))
-    told, hidden = (_failure_to_get(client, "infer-1") for _ in range(2))
-    assert type(told) is type(hidden) is expected
-    assert (told.status, hidden.status) == (status, 200)
-    assert (told.code, told.message, told.hint) == (hidden.code, hidden.message, hidden.hint)
-    assert told.code == code
-    assert [request.request_id for request in sandbox.requests] == [told.request_id, hidden.request_id]
+    plain, hidden = (_failure_to_get(client, "infer-1") for _ in range(2))
+    assert type(plain) is type(hidden) is expected
+    assert (plain.status, hidden.status) == (status, 200)
+    assert (plain.code, plain.message, plain.hint) == (hidden.code, hidden.message, hidden.hint)
+    assert plain.code == code
+    assert [request.request_id for request in sandbox.requests] == [plain.request_id, hidden.request_id]
 
 
 def _failure_to_get(client: TaskClient, task_id: str) -> QfTasksError:
@@ -153,38 +153,38 @@ def _failure_to_get(client: TaskClient, task_id: str) -> QfTasksError:
         {"error": {"code": "18", "message": "qps"}, "requestId": "r-1"},
     ],
 )
-def test_error_shapes_of_other_routes_inside_a_200_are_read_too(
+def test_error_shapes_of_other_routes_in_a_200_are_read(
     sandbox: Sandbox, client: TaskClient, task_id: str, body: dict[str, Any]
 ) -> None:
     sandbox.inject(Fault.body(json.dumps(body).encode()))
-    error = refused(client, task_id)
+    error = rejected(client, task_id)
     assert type(error) is RateLimitError
     assert (error.code, error.message, error.request_id) == ("18", "qps", "r-1")
 
 
 @pytest.mark.parametrize("code", [None, "", 0, "0"])
-def test_code_that_says_no_error_is_none(
+def test_code_without_error_is_success(
     sandbox: Sandbox, client: TaskClient, task_id: str, code: object
 ) -> None:
     sandbox.inject(Fault.transform(lambda body: {**body, "code": code, "message": "OK"}))
     assert client.delete(task_id).outcome == "deleted"
 
 
-def test_delete_answered_false_raises_api_error(sandbox: Sandbox, client: TaskClient, task_id: str) -> None:
+def test_delete_with_false_raises_api_error(sandbox: Sandbox, client: TaskClient, task_id: str) -> None:
     sandbox.inject(Fault.body(b'{"requestId": "r-1", "result": false}'), action="DeleteBatchInferenceTask")
-    error = refused(client, task_id)
+    error = rejected(client, task_id)
     assert type(error) is ApiError
     assert (error.status, error.request_id) == (200, "r-1")
     assert "false" in error.message
 
 
-def test_call_answered_false_returns_it(sandbox: Sandbox, client: TaskClient) -> None:
+def test_call_of_unknown_action_with_result_false_returns_it(sandbox: Sandbox, client: TaskClient) -> None:
     sandbox.inject(Fault.body(b'{"result": false}'))
     assert client.call("SomethingNew", {}).result is False
 
 
 def test_delete_of_unknown_id_raises_not_found(sandbox: Sandbox, client: TaskClient) -> None:
-    error = refused(client, "infer-gone")
+    error = rejected(client, "infer-gone")
     assert type(error) is TaskNotFoundError
     assert (error.status, error.code, error.task_id) == (404, "TaskNotFound", "infer-gone")
     assert error.request_id == sandbox.requests[0].request_id
@@ -192,7 +192,7 @@ def test_delete_of_unknown_id_raises_not_found(sandbox: Sandbox, client: TaskCli
 
 
 @pytest.mark.parametrize(("status", "expected"), [(400, InvalidRequestError), (412, ApiError)])
-def test_get_refused_with_an_unknown_code_raises_by_status(
+def test_get_rejected_with_unknown_code_raises_by_status(
     sandbox: Sandbox, client: TaskClient, task_id: str, status: int, expected: type[ApiError]
 ) -> None:
     sandbox.inject(Fault.status(status, code="NeverHeardOf", message="whatever"))
@@ -201,12 +201,10 @@ def test_get_refused_with_an_unknown_code_raises_by_status(
     assert (error.code, error.message) == ("NeverHeardOf", "whatever")
 
 
-def test_gateway_that_speaks_in_headers_alone_is_understood(
-    sandbox: Sandbox, client: TaskClient, task_id: str
-) -> None:
-    said = {"X-Bce-Error-Code": "AccessDenied", "X-Bce-Error-Message": "Access denied.", **_ID}
-    sandbox.inject(Fault.body(b"", status=403, headers=said))
-    error = refused(client, task_id)
+def test_rejection_in_headers_alone_is_read(sandbox: Sandbox, client: TaskClient, task_id: str) -> None:
+    headers = {"X-Bce-Error-Code": "AccessDenied", "X-Bce-Error-Message": "Access denied.", **_ID}
+    sandbox.inject(Fault.body(b"", status=403, headers=headers))
+    error = rejected(client, task_id)
     assert type(error) is PermissionDeniedError
     assert str(error) == "Access denied. [AccessDenied, request id r-1]"
 
@@ -215,62 +213,56 @@ def test_gateway_that_speaks_in_headers_alone_is_understood(
     ("status", "expected"),
     [(401, AuthenticationError), (403, PermissionDeniedError), (429, RateLimitError), (503, ServerError)],
 )
-def test_status_without_a_word_of_the_service_chooses_the_class(
+def test_status_without_error_code_decides_the_class(
     sandbox: Sandbox, client: TaskClient, task_id: str, status: int, expected: type[ApiError]
 ) -> None:
     sandbox.inject(Fault.body(b"", status=status))
-    assert type(refused(client, task_id)) is expected
+    assert type(rejected(client, task_id)) is expected
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [("0", 0.0), ("7", 7.0), ("1.5", 1.5), ("soon", None), ("-3", None), ("1e9", None), ("", None)],
 )
-def test_retry_after_is_told_in_seconds(
+def test_retry_after_is_in_seconds(
     sandbox: Sandbox, make_client: MakeClient, value: str, expected: float | None
 ) -> None:
     sandbox.inject(Fault.status(429, retry_after=value))
-    assert refused(make_client(max_retries=0), "infer-1").retry_after == expected
+    assert rejected(make_client(max_retries=0), "infer-1").retry_after == expected
 
 
-def test_retry_after_as_a_date_is_counted_from_the_date_of_the_service(
+def test_retry_after_as_date_is_counted_from_the_service_time(
     sandbox: Sandbox, client: TaskClient, task_id: str
 ) -> None:
     sandbox.clock_offset = 120
     until = sandbox.now.replace(microsecond=0) + timedelta(seconds=150)
     sandbox.inject(Fault.status(503, retry_after=format_datetime(until, usegmt=True)))
-    retry_after = refused(client, task_id).retry_after
+    retry_after = rejected(client, task_id).retry_after
     assert retry_after == pytest.approx(30.0, abs=1.0)
 
 
 @pytest.mark.parametrize(
     "result", [True, [], {}, {"taskId": "infer-1"}, {"runStatus": "Done"}, {"taskId": 7, "runStatus": "Done"}]
 )
-def test_get_answered_with_no_task_raises_bad_response(
-    sandbox: Sandbox, client: TaskClient, result: object
-) -> None:
+def test_get_without_task_raises_bad_response(sandbox: Sandbox, client: TaskClient, result: object) -> None:
     sandbox.inject(Fault.body(json.dumps({"requestId": "r-1", "result": result}).encode()))
     error = _failure_to_get(client, "infer-1")
     assert type(error) is BadResponseError
     assert (error.status, error.request_id, error.task_id) == (200, "r-1", "infer-1")
 
 
-def test_get_answered_with_another_task_raises_bad_response(
-    sandbox: Sandbox, client: TaskClient, task_id: str
-) -> None:
+def test_get_of_another_task_raises_bad_response(sandbox: Sandbox, client: TaskClient, task_id: str) -> None:
     sandbox.inject(Fault.transform(lambda body: {**body, "result": {**body["result"], "taskId": "infer-2"}}))
     assert type(_failure_to_get(client, task_id)) is BadResponseError
 
 
-def test_list_answered_with_a_task_without_an_id_raises_bad_response(
-    sandbox: Sandbox, client: TaskClient
-) -> None:
+def test_list_with_task_without_id_raises_bad_response(sandbox: Sandbox, client: TaskClient) -> None:
     sandbox.inject(Fault.body(b'{"result": {"taskList": [{"runStatus": "Done"}], "pageInfo": {}}}'))
-    with pytest.raises(BadResponseError, match="no list of tasks"):
+    with pytest.raises(BadResponseError, match="no id or state"):
         list(client.list())
 
 
-def test_models_answered_with_a_list_raises_bad_response(sandbox: Sandbox, client: TaskClient) -> None:
+def test_models_with_list_as_result_raises_bad_response(sandbox: Sandbox, client: TaskClient) -> None:
     sandbox.inject(Fault.body(b'{"result": []}'))
     with pytest.raises(BadResponseError, match="no models"):
         client.models()

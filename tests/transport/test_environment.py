@@ -1,4 +1,4 @@
-"""What reaches into other clients from outside: variables, .netrc, certificates, headers of a reply."""
+"""What reaches other clients from outside does not reach this one: variables, .netrc, cookies, limits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qf_tasks import (
 from qf_tasks.sandbox import Fault, Sandbox
 from tests.conftest import MakeClient
 
-_DEAD_PROXY = "http://127.0.0.1:9"  # the port of "discard", where nobody listens
+_DEAD_PROXY = "http://127.0.0.1:9"  # the port of "discard", which refuses connections
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,18 +110,19 @@ def test_limits_of_the_sdk_do_not_reach_into_a_client(
 # Certificates.
 
 
-def test_certificate_that_nobody_trusts_is_refused_before_anything_is_sent(
+def test_delete_with_untrusted_certificate_is_not_sent_and_not_retryable(
     tls_sandbox: Sandbox, make_client: MakeClient
 ) -> None:
     client = make_client(**keys_of(tls_sandbox), max_retries=0)
     with pytest.raises(ServiceUnreachableError, match="certificate was not verified") as caught:
         client.delete(tls_sandbox.add_task())
     assert caught.value.code == "CertificateNotVerified"
-    assert not caught.value.may_have_been_applied
+    assert not caught.value.retryable
+    assert "ca_bundle" in (caught.value.hint or "")
     assert tls_sandbox.requests == []
 
 
-def test_verification_switched_off_for_the_sdk_stays_on_for_a_client_that_was_told_so(
+def test_call_with_verification_disabled_in_the_sdk_still_verifies(
     tls_sandbox: Sandbox, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QIANFAN_SSL_VERIFICATION_ENABLED", "false")
@@ -150,7 +151,7 @@ def test_ca_bundle_of_the_environment_is_read_when_the_client_is_made(
         assert client.models().common
 
 
-def test_client_told_not_to_verify_works_and_warns_of_nothing(
+def test_call_without_verification_works_without_a_warning(
     tls_sandbox: Sandbox, make_client: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = make_client(**keys_of(tls_sandbox), verify_tls=False)
@@ -170,12 +171,12 @@ def test_ca_bundle_that_holds_no_certificate_raises_configuration_error(
         make_client(**keys_of(tls_sandbox), ca_bundle=garbage, max_retries=0).models()
 
 
-def test_ca_bundle_that_has_gone_raises_configuration_error(
+def test_call_with_ca_bundle_removed_raises_configuration_error(
     tls_sandbox: Sandbox, make_client: MakeClient, ca_bundle: Path
 ) -> None:
     client = make_client(**keys_of(tls_sandbox), ca_bundle=ca_bundle, max_retries=0)
     ca_bundle.unlink()
-    with pytest.raises(ConfigurationError, match="A file cannot be read: ca_bundle"):
+    with pytest.raises(ConfigurationError, match="ca_bundle holds no certificates"):
         client.models()
 
 
@@ -185,18 +186,18 @@ def test_plain_client_of_a_tls_port_raises_unreachable(tls_sandbox: Sandbox, mak
         make_client(**{**keys_of(tls_sandbox), "base_url": plain}, max_retries=0).models()
 
 
-# What a reply says.
+# Headers of a response.
 
 
-def test_cookie_of_a_reply_does_not_go_out_again(sandbox: Sandbox, client: TaskClient) -> None:
+def test_cookie_of_a_response_does_not_go_out_again(sandbox: Sandbox, client: TaskClient) -> None:
     sandbox.inject(Fault.headers({"Set-Cookie": "session=of-the-first; Path=/"}), times=None)
-    reply = client.call("DescribeBatchInferenceModel", {})
+    response = client.call("DescribeBatchInferenceModel", {})
     client.models()
-    assert reply.headers["set-cookie"].startswith("session=")
+    assert response.headers["set-cookie"].startswith("session=")
     assert all("Cookie" not in request.headers for request in sandbox.requests)
 
 
-def test_rate_limit_header_of_a_reply_switches_no_limiter_on(
+def test_rate_limit_header_of_a_response_switches_no_limiter_on(
     sandbox: Sandbox, client: TaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def sleep(seconds: float) -> None:
@@ -208,7 +209,7 @@ def test_rate_limit_header_of_a_reply_switches_no_limiter_on(
         assert client.call("DescribeBatchInferenceModel", {}).headers["x-ratelimit-limit-requests"] == "1"
 
 
-def test_rate_limit_answered_by_the_service_is_told_with_its_figure(
+def test_rate_limit_of_the_service_is_raised_with_its_seconds(
     sandbox: Sandbox, make_client: MakeClient
 ) -> None:
     sandbox.inject(Fault.status(429, retry_after=9))
@@ -217,7 +218,7 @@ def test_rate_limit_answered_by_the_service_is_told_with_its_figure(
     assert caught.value.retry_after == 9.0
 
 
-def test_settings_made_of_values_read_nothing_around_them(
+def test_settings_with_values_ignore_the_environment(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QIANFAN_ACCESS_KEY", "of-the-environment")
