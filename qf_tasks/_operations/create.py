@@ -64,6 +64,7 @@ _NO_KEY_HINT = (
 _STILL_FULL_HINT = "Stop a task, or wait longer. 运行中的任务数已达配额上限，请等待或停止任务。"
 
 _DIRECTORIES = ("inputBosUri", "outputBosUri")
+_ALTERNATIVES = {"endpoint": "modelId", "modelId": "endpoint"}  # a task has one of them
 _ALWAYS_RETURNED = ("name", "endpoint", "modelId", *_DIRECTORIES)
 _DEFAULTS: dict[str, tuple[object, ...]] = {
     "description": (None, ""),
@@ -440,7 +441,9 @@ def _equals(field: str, returned: object, sent: object) -> bool:
 def _contains(field: str, raw: Mapping[str, Any], sent: object) -> bool:
     """Return whether a field is as it was sent, was extended by the service, or is not returned at all."""
     returned = raw.get(field)
-    if returned is None or _equals(field, returned, sent):
+    if returned is None:
+        return raw.get(_ALTERNATIVES.get(field, "")) is None
+    if _equals(field, returned, sent):
         return True
     if field == "description":
         return isinstance(returned, str) and (not sent or str(sent) in returned)
