@@ -1,4 +1,4 @@
-"""What callers pass to the other verbs: refused at the call, by name, before any request."""
+"""What callers pass to the methods: rejected at the call, by the name of the argument, before any request."""
 
 from __future__ import annotations
 
@@ -13,29 +13,49 @@ from qf_tasks.sandbox import Sandbox
 
 ID = "infer-9ia3kc1wt9mp"
 
-Verb = Callable[..., object]
+Method = Callable[[TaskClient, Any], object]
 
-ONE_TASK: dict[str, Verb] = {
+BAD_IDS = ["", "  ", f" {ID}", f"{ID}\n", "a b", "a\x00b", None, 5, [ID], b"infer"]
+BAD_DURATIONS = [-1, -0.001, float("nan"), float("inf"), 10**400, timedelta(seconds=-1), True, [1], "30", ""]
+BAD_AGES: list[tuple[object, str]] = [
+    (30, "must have a unit, not the bare number 30"),
+    (0.5, "must have a unit, not the bare number 0.5"),
+    (-1, "must be a number with a unit, a timedelta or a datetime, not int"),
+    (float("nan"), "must be a number with a unit, a timedelta or a datetime, not float"),
+    (10**5000, "must be a number with a unit, a timedelta or a datetime, not int"),
+    (True, "must be a number with a unit, a timedelta or a datetime, not bool"),
+    ("30", "must be a number with a unit, a timedelta or a datetime, not '30'"),
+    ("30 days", "must be a number with a unit, a timedelta or a datetime, not '30 days'"),
+    ("-3d", "must be a number with a unit, a timedelta or a datetime, not '-3d'"),
+    (datetime(2026, 1, 1), "must be a datetime with a time zone"),
+    (timedelta(days=-1), "must not be negative"),
+    ("99999999w", "reaches back before the calendar"),
+]
+
+ONE_TASK: dict[str, Method] = {
     "get": lambda client, task: client.get(task),
     "delete": lambda client, task: client.delete(task),
-    "delete first stopped": lambda client, task: client.delete(task, stop_first=True),
     "stop": lambda client, task: client.stop(task),
     "wait": lambda client, task: client.wait(task),
 }
-MANY_TASKS: dict[str, Verb] = {
+SEVERAL_TASKS: dict[str, Method] = {
     "wait_all": lambda client, tasks: client.wait_all(tasks),
     "as_completed": lambda client, tasks: client.as_completed(tasks),
+    "stop_many": lambda client, tasks: client.stop_many(tasks),
+    "delete_many": lambda client, tasks: client.delete_many(tasks),
 }
-TIMES: dict[str, Verb] = {
-    "stop_timeout": lambda client, time: client.delete(ID, stop_timeout=time),
-    "timeout": lambda client, time: client.wait(ID, timeout=time),
-    "poll_interval": lambda client, time: client.wait(ID, poll_interval=time),
-    "timeout of all": lambda client, time: client.wait_all([ID], timeout=time),
-    "timeout as completed": lambda client, time: client.as_completed([ID], timeout=time),
-    "poll_interval as completed": lambda client, time: client.as_completed([ID], poll_interval=time),
-    "adopt_within": lambda client, time: create(client, adopt_within=time),
-    "quota_timeout": lambda client, time: create(client, quota_timeout=time),
-    "older_than": lambda client, time: client.list(older_than=time),
+DURATIONS: dict[str, tuple[str, Method]] = {
+    "delete": ("stop_timeout", lambda client, time: client.delete(ID, stop_timeout=time)),
+    "wait": ("timeout", lambda client, time: client.wait(ID, timeout=time)),
+    "wait, poll_interval": ("poll_interval", lambda client, time: client.wait(ID, poll_interval=time)),
+    "wait_all": ("timeout", lambda client, time: client.wait_all([ID], timeout=time)),
+    "as_completed": ("timeout", lambda client, time: client.as_completed([ID], timeout=time)),
+    "create": ("quota_timeout", lambda client, time: create(client, quota_timeout=time)),
+}
+AGES: dict[str, Method] = {
+    "older_than": lambda client, age: client.list(older_than=age),
+    "newer_than": lambda client, age: client.list(newer_than=age),
+    "reuse_within": lambda client, age: create(client, idempotency_key="k", reuse_within=age),
 }
 
 
@@ -51,68 +71,55 @@ def create(client: TaskClient, **changed: Any) -> CreatedTask:
     )
 
 
-@pytest.mark.parametrize("verb", ONE_TASK)
-@pytest.mark.parametrize("task", ["", "  ", f" {ID}", f"{ID}\n", "a b", "a\x00b", None, 5, [ID], b"infer"])
-def test_any_verb_with_no_id_is_refused(client: TaskClient, verb: str, task: object) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"^task must"):
-        ONE_TASK[verb](client, task)
+@pytest.mark.parametrize("method", ONE_TASK)
+def test_method_with_bad_id_is_rejected(client: TaskClient, method: str) -> None:
+    for task in BAD_IDS:
+        with pytest.raises(InvalidArgumentError, match=r"^task must"):
+            ONE_TASK[method](client, task)
 
 
-def test_get_with_padded_id_is_told_the_bare_one(client: TaskClient) -> None:
+def test_get_with_padded_id_suggests_the_bare_one(client: TaskClient) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         client.get(f" {ID} ")
+
     assert caught.value.hint == f"Pass {ID!r}."
 
 
-@pytest.mark.parametrize("verb", MANY_TASKS)
-@pytest.mark.parametrize("tasks", [ID, None, 5, CreatedTask(ID, None, "ab"), ID.encode()])
-def test_any_verb_of_many_with_one_is_refused(client: TaskClient, verb: str, tasks: object) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"^tasks must be several tasks or ids, not one"):
-        MANY_TASKS[verb](client, tasks)
-
-
-@pytest.mark.parametrize("verb", MANY_TASKS)
-def test_any_verb_of_many_with_a_bad_id_names_its_place(client: TaskClient, verb: str) -> None:
+@pytest.mark.parametrize("method", SEVERAL_TASKS)
+def test_method_of_several_tasks_with_bad_tasks_is_rejected(client: TaskClient, method: str) -> None:
+    for tasks in (ID, None, 5, CreatedTask(ID, None, "ab"), ID.encode()):
+        with pytest.raises(InvalidArgumentError, match=r"^tasks must be several tasks or ids, not one"):
+            SEVERAL_TASKS[method](client, tasks)
     with pytest.raises(InvalidArgumentError, match=r"^tasks\[1\] must not be empty"):
-        MANY_TASKS[verb](client, iter([ID, ""]))
+        SEVERAL_TASKS[method](client, iter([ID, ""]))
 
 
-@pytest.mark.parametrize("verb", TIMES)
-@pytest.mark.parametrize("time", [-1, -0.001, float("nan"), float("inf"), timedelta(seconds=-1), True, [1]])
-def test_any_time_that_is_none_is_refused(client: TaskClient, verb: str, time: object) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"^{verb.partition(' ')[0]} must be"):
-        TIMES[verb](client, time)
+@pytest.mark.parametrize("method", DURATIONS)
+def test_method_with_bad_duration_is_rejected(client: TaskClient, method: str) -> None:
+    argument, call = DURATIONS[method]
+    for duration in BAD_DURATIONS:
+        with pytest.raises(InvalidArgumentError, match=f"^{argument} must be"):
+            call(client, duration)
 
 
-@pytest.mark.parametrize("verb", [name for name in TIMES if name != "older_than"])
-def test_any_time_as_text_is_refused(client: TaskClient, verb: str) -> None:
-    with pytest.raises(
-        InvalidArgumentError, match=f"^{verb.partition(' ')[0]} must be seconds or a timedelta, not str"
-    ):
-        TIMES[verb](client, "30")
-
-
-@pytest.mark.parametrize("verb", ["poll_interval", "poll_interval as completed"])
-def test_poll_interval_of_none_is_refused(client: TaskClient, verb: str) -> None:
+def test_wait_without_poll_interval_is_rejected(client: TaskClient) -> None:
+    no_interval: Any = None
     with pytest.raises(InvalidArgumentError, match=r"^poll_interval must be"):
-        TIMES[verb](client, None)
+        client.wait(ID, poll_interval=no_interval)
 
 
-@pytest.mark.parametrize(
-    ("age", "rule"),
-    [
-        ("30", "a number with a unit"),
-        ("30 days", "a number with a unit"),
-        ("-3d", "a number with a unit"),
-        ("", "a number with a unit"),
-        (datetime(2026, 1, 1), "a datetime with a time zone"),
-        ("99999999w", "reaches back before the calendar"),
-        (1e12, "reaches back before the calendar"),
-    ],
-)
-def test_list_with_an_age_that_is_none_is_refused(client: TaskClient, age: Any, rule: str) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"^older_than .*{rule}"):
-        client.list(older_than=age)
+@pytest.mark.parametrize("argument", AGES)
+def test_method_with_bad_age_is_rejected(client: TaskClient, argument: str) -> None:
+    for age, rule in BAD_AGES:
+        with pytest.raises(InvalidArgumentError, match=f"^{argument} {rule}"):
+            AGES[argument](client, age)
+
+
+def test_list_with_bare_number_as_age_suggests_two_spellings(client: TaskClient) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        AGES["older_than"](client, 30)
+
+    assert caught.value.hint == "Pass '30d' for days or '30s' for seconds."
 
 
 @pytest.mark.parametrize(
@@ -120,54 +127,67 @@ def test_list_with_an_age_that_is_none_is_refused(client: TaskClient, age: Any, 
     [
         ("page_size", 0, "between 1 and 100"),
         ("page_size", 101, "between 1 and 100"),
-        ("page_size", 10.0, "a whole number"),
         ("page_size", True, "a whole number"),
         ("limit", 0, "at least 1"),
         ("limit", "5", "a whole number"),
         ("name", "", "not be empty"),
-        ("name", 5, "a text"),
+        ("name", 5, "be text"),
         ("run_status", 5, "one or several states"),
+        ("run_status", [], "name at least one state"),
         ("run_status", ["Done", None], "a state such as 'Done'"),
     ],
 )
-def test_list_with_bad_argument_is_refused_at_the_call(
+def test_list_with_bad_argument_is_rejected_at_the_call(
     client: TaskClient, argument: str, value: Any, rule: str
 ) -> None:
     with pytest.raises(InvalidArgumentError, match=f"^{argument} must.*{rule}"):
         client.list(**{argument: value})
 
 
-@pytest.mark.parametrize(("argument", "value"), [("page_size", 101), ("marker", ""), ("run_status", "Doen")])
-def test_pages_with_bad_argument_is_refused_at_the_call(
-    client: TaskClient, argument: str, value: Any
-) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"^{argument} "):
-        client.pages(**{argument: value})
+def test_pages_with_bad_argument_is_rejected_at_the_call(client: TaskClient) -> None:
+    bad: dict[str, Any] = {"page_size": 101, "marker": "", "run_status": "Doen"}
+    for argument, value in bad.items():
+        with pytest.raises(InvalidArgumentError, match=f"^{argument} "):
+            client.pages(**{argument: value})
 
 
 @pytest.mark.parametrize(
-    ("word", "nearest"),
-    [("Doen", "'Done'"), ("runing", "'Running'"), ("Cancelled", "Queuing, Running, Done")],
+    ("state", "nearest"),
+    [
+        ("Doen", "'Done'"),
+        ("runing", "'Running'"),
+        ("completed", "'Done'"),
+        ("cancelled", "'Stopped'"),
+        ("pending", "'Queuing'"),
+        ("xyz", "Queuing, Running, Done"),
+    ],
 )
-def test_list_with_unknown_state_is_told_the_nearest(client: TaskClient, word: str, nearest: str) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"run_status has no state {word!r}") as caught:
-        client.list(run_status=word)
+def test_list_with_unknown_state_suggests_the_nearest(
+    blocking_client: TaskClient, state: str, nearest: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"run_status has no state {state!r}") as caught:
+        blocking_client.list(run_status=state)
+
     assert nearest in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("params", [None, [], "taskId", {"a": {1, 2}}, {"a": float("nan")}])
-def test_call_with_what_is_no_json_object_is_refused(client: TaskClient, params: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"^params"):
-        client.call("DescribeBatchInferenceTask", params)
+def test_call_with_parameters_that_cannot_be_sent_names_them(client: TaskClient) -> None:
+    action = "DescribeBatchInferenceTask"
+    bad: list[tuple[Any, Any, str]] = [
+        ("", {}, "action must"),
+        (None, {}, "action must"),
+        (action, None, "params must be a dict, not None"),
+        (action, ["a"], "params must be a dict, not list"),
+        (action, {"a": {1, 2}}, r"params\['a'\] is not a JSON value"),
+        (action, {"a": [float("nan")]}, r"params\['a'\]\[0\] is not a JSON value"),
+        (action, {1: "a"}, "params has a key that is not text"),
+    ]
+    for name, params, rule in bad:
+        with pytest.raises(InvalidArgumentError, match=f"^{rule}"):
+            client.call(name, params)
 
 
-@pytest.mark.parametrize("action", ["", " ", None, 5])
-def test_call_without_action_is_refused(client: TaskClient, action: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"^action must"):
-        client.call(action, {})
-
-
-def test_wait_all_of_an_iterable_reads_it_to_its_end_first(client: TaskClient) -> None:
+def test_wait_all_reads_an_iterable_to_its_end_first(client: TaskClient) -> None:
     read = []
 
     def tasks() -> Iterator[str]:
@@ -178,4 +198,5 @@ def test_wait_all_of_an_iterable_reads_it_to_its_end_first(client: TaskClient) -
 
     with pytest.raises(LookupError):
         client.wait_all(tasks())
+
     assert len(read) == 3
