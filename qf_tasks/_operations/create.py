@@ -439,14 +439,14 @@ def _equals(field: str, returned: object, sent: object) -> bool:
 
 
 def _contains(field: str, raw: Mapping[str, Any], sent: object) -> bool:
-    """Return whether a field is as it was sent, was extended by the service, or is not returned at all."""
+    """Return whether a field is as it was sent, has defaults filled in, or is not returned at all."""
     returned = raw.get(field)
     if returned is None:
         return raw.get(_ALTERNATIVES.get(field, "")) is None
     if _equals(field, returned, sent):
         return True
-    if field == "description":
-        return isinstance(returned, str) and (not sent or str(sent) in returned)
+    if field == "description" and not sent:
+        return True
     if isinstance(returned, dict) and isinstance(sent, dict):
         return all(name in returned and returned[name] == value for name, value in sent.items())
     return False

@@ -291,7 +291,7 @@ def test_create_after_lost_response_without_certain_match_has_unknown_outcome(
     sandbox.inject(Fault.reset_after(), action=CREATE)
 
     with pytest.raises(OutcomeUnknownError) as caught:
-        client.create(**{**TASK, "inference_params": {"top_p": 0.5}})
+        client.create(**{**TASK, "inference_params": {"top_p": 0.5}, "description": ""})
 
     assert ids(caught.value.candidates) == list(sandbox.tasks) * is_candidate
     assert len(sandbox.tasks) == 1
