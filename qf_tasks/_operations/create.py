@@ -168,18 +168,18 @@ async def create(api: Api, request: CreateRequest) -> CreatedTask:
     """Create a task, waiting for a free slot if asked to; or return the one that the key has created."""
     runtime = api.runtime
     started = runtime.now()
-    for delay in poll_delays(_MAX_QUOTA_DELAY):
+    delays = poll_delays(_MAX_QUOTA_DELAY)
+    while True:
         try:
             async with runtime.lock(request.lock_key):
                 created = await _Creation(api, request).run()
                 api.created.add(created.task_id, runtime.now())
+            break
         except QuotaExceededError as rejection:  # definitely not created, so it may be sent again
             remaining = request.quota_timeout - (runtime.now() - started)
             if remaining <= 0:
                 raise _without_slot(rejection, request.quota_timeout) from None
-            await runtime.sleep(min(delay, remaining))
-        else:
-            break
+            await runtime.sleep(min(next(delays), remaining))
     log_change(api, "reused" if created.reused else "created", created.task_id, created.request_id)
     return created
 
