@@ -97,7 +97,7 @@ def age(value: object, argument: str) -> timedelta | datetime:
         raise InvalidArgumentError(f"{argument} must not be negative: {value}")
     try:
         duration = timedelta(seconds=number)
-        datetime.now(UTC) - duration
+        _ = datetime.now(UTC) - duration
     except OverflowError:
         raise InvalidArgumentError(f"{argument} reaches back before the calendar: {value}") from None
     return duration

@@ -307,18 +307,11 @@ class _Creation:
         )
 
     async def _find_by_key(self, key: str) -> tuple[list[Task], list[Task]]:
-        """Return the tasks with a key that have not ended without success, oldest first, and unreadable ones.
-
-        A listing without descriptions is tolerated: then each task of the same name is read.
-        """
+        """Return the tasks with a key that did not fail, oldest first, and those that cannot be read."""
         found: list[Task] = []
         unreadable: list[Task] = []
         async for listed, _ in self._recent_tasks():
-            is_undescribed = listed.raw.get("description") is None and listed.name in (
-                None,
-                self._request.name,
-            )
-            if _has_failed(listed) or not (listed.idempotency_key == key or is_undescribed):
+            if _has_failed(listed) or not self._may_have_key(listed, key):
                 continue
             task = await self._get(listed)
             if task is None:
@@ -329,6 +322,12 @@ class _Creation:
             _logger.warning("%d tasks have the idempotency key %r; the oldest is reused", len(found), key)
         found.sort(key=lambda task: task.create_time or datetime.max.replace(tzinfo=UTC))
         return found, unreadable
+
+    def _may_have_key(self, listed: Task, key: str) -> bool:
+        """Return whether a listed task has the key; a listing without descriptions is tolerated."""
+        if listed.raw.get("description") is None:
+            return listed.name in (None, self._request.name)
+        return listed.idempotency_key == key
 
     async def _find_by_fields(self) -> tuple[list[Task], list[Task]]:
         """Return the tasks that equal what was sent, and others that may be it all the same.

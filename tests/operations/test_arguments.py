@@ -200,3 +200,10 @@ def test_wait_all_reads_an_iterable_to_its_end_first(client: TaskClient) -> None
         client.wait_all(tasks())
 
     assert len(read) == 3
+
+
+def test_list_by_index_explains_what_to_do_instead(blocking_client: TaskClient) -> None:
+    tasks: Any = blocking_client.list()
+
+    with pytest.raises(TypeError, match=r"cannot be indexed: use next\(client.list\(\)\) for the first"):
+        tasks[0]
