@@ -32,6 +32,7 @@ _STAGE_BY_CODE = {
     "CertificateNotVerified": "tls",
     "TlsBroken": "tls",
 }
+_RESPONSE_HINT = "The connection was made, but no response came: check a proxy or gateway on the route."
 _HINTS = {
     "NameNotResolved": "Check base_url for typing errors, and the DNS of this machine.",
     "ConnectionFailed": "Check base_url and the firewall: no server accepts connections there.",
@@ -39,8 +40,9 @@ _HINTS = {
     "ProxyFailed": "Check the proxy (QIANFAN_PROXY, HTTPS_PROXY): it did not connect to the service.",
     "CertificateNotVerified": "Set ca_bundle to the certificates of your network, and check the clock.",
     "TlsBroken": "Check base_url: the server may not speak TLS on this port.",
+    "ConnectionBroken": _RESPONSE_HINT,
+    "ReadTimeout": _RESPONSE_HINT,
 }
-_RESPONSE_HINT = "The connection was made, but no response came: check a proxy or gateway on the route."
 _PASSED = {
     "name": "the host name was resolved",
     "connection": "connected",
