@@ -10,7 +10,7 @@ import io
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import ModuleType
@@ -20,9 +20,9 @@ import pytest
 
 import qf_tasks
 from qf_tasks import AsyncTaskClient, RunStatus, Settings, Task, TaskClient
-from qf_tasks.__main__ import main
 from qf_tasks._runtime.asyncio import AsyncClock
 from qf_tasks._runtime.blocking import Clock
+from qf_tasks.cli.app import run
 from qf_tasks.cli.registry import build
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 from qf_tasks.settings.variables import VARIABLES
@@ -36,13 +36,12 @@ PAGES = {
 }
 README = PAGES["README.md"]
 CODE = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in ROOT.glob("qf_tasks/**/*.py")}
+COMMAND_LINE = build()
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _REFERENCE = re.compile(r"\.github/docs/[\w.-]+\.md(?:#[\w-]+)?")
-# They ask, serve until Ctrl-C, or are not ours; of the first two the options are checked.
-_INTERACTIVE = ("configure", "sandbox")
-_OTHER_PROGRAMS = ("python", "python3", "export", "eval")
+_INTERACTIVE = ("configure", "sandbox")  # they ask, or serve until Ctrl-C: only their options are checked
 
 
 class Example(NamedTuple):
@@ -66,25 +65,22 @@ def examples_in(language: str) -> list[Example]:
 
 
 COMMANDS = [
-    (example, line)
+    pytest.param(example, line, id=f"{example}-{line.partition(' #')[0].strip()}")
     for example in examples_in("sh")
-    for line in example.code.replace("\\\n", " ").splitlines()
-    if "qf-tasks " in line and not line.startswith(_OTHER_PROGRAMS)
+    for line in example.code.splitlines()
+    if line.startswith("qf-tasks ")
 ]
 
 
 @pytest.fixture
-def own_sandbox(
-    sandbox: Sandbox, sandbox_time: SandboxTime, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Sandbox]:
+def own_sandbox(sandbox: Sandbox, sandbox_time: SandboxTime, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """Return a sandbox with the tasks of the examples; clients find it, and their pauses move its clock."""
     for name, value in sandbox.env().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(TaskClient, "_clock", Clock(sandbox_time.now, sandbox_time.sleep))
     monkeypatch.setattr(AsyncTaskClient, "_clock", AsyncClock(sandbox_time.now, sandbox_time.sleep_on_loop))
     add_tasks(sandbox)
-    yield sandbox
-    assert not sandbox.unexpected
+    return sandbox
 
 
 def add_tasks(sandbox: Sandbox) -> None:
@@ -110,6 +106,7 @@ def test_python_example_runs(example: Example, own_sandbox: Sandbox, monkeypatch
             run_test(function, own_sandbox)
     if "app" in namespace:
         assert asyncio.run(namespace["app"].handle("infer-9ia3kc1wt9mp"))["outcome"] == "deleted"
+    assert not own_sandbox.unexpected
 
 
 def run_test(function: Callable[..., None], sandbox: Sandbox) -> None:
@@ -150,7 +147,7 @@ def fake_fastapi() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(("example", "line"), COMMANDS, ids=lambda value: str(value)[:50])
+@pytest.mark.parametrize(("example", "line"), COMMANDS)
 def test_shell_example_runs(
     example: Example,
     line: str,
@@ -170,7 +167,7 @@ def test_shell_example_runs(
             continue
         monkeypatch.setattr(sys, "stdin", io.StringIO(passed))
 
-        code = main([command, *arguments])
+        code = run([command, *arguments])
 
         printed = capsys.readouterr()
         assert code == 0, printed.err
@@ -200,10 +197,8 @@ def check_options(command: str, arguments: list[str]) -> None:
 
 
 def options_of(command: str) -> set[str]:
-    found = {"-h", "--help", "--version"}
-    for param in build().commands[command].params:
-        found |= {*param.opts, *param.secondary_opts}
-    return found
+    params = COMMAND_LINE.commands[command].params
+    return {"--help"}.union(*(param.opts + param.secondary_opts for param in params))
 
 
 def test_readme_has_at_most_170_lines() -> None:
@@ -216,13 +211,13 @@ def test_readme_has_each_command_of_ci_once(beginning: str) -> None:
 
 
 def test_every_command_is_in_the_readme() -> None:
-    commands = [name for name, command in build().commands.items() if not command.hidden]
+    commands = [name for name, command in COMMAND_LINE.commands.items() if not command.hidden]
 
     assert [name for name in commands if not re.search(rf"`{name}\b", README)] == []
 
 
 def test_every_option_that_is_mentioned_exists() -> None:
-    known = {option for command in build().commands for option in options_of(command)}
+    known = {"--version"}.union(*(map(options_of, COMMAND_LINE.commands)))
     programs = {"--only", "--json", "--quick"}  # of the benchmarks
 
     for page, text in PAGES.items():
