@@ -12,8 +12,9 @@ import json
 import os
 import threading
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from qf_tasks.errors import InvalidArgumentError, QfTasksError
 from qf_tasks.models import Account, Task
@@ -50,14 +51,16 @@ class Journal:
         try:
             self._path = self._path.expanduser().absolute()
             self._file = _open_locked(self._path)
-        except (OSError, RuntimeError, ValueError) as error:  # ValueError: a NUL in the path
+            try:
+                self._read()
+            except BaseException:
+                self._file.close()
+                raise
+        except InvalidArgumentError:
+            raise
+        except (OSError, RuntimeError, ValueError) as error:  # no home, a NUL in the path
             reason = getattr(error, "strerror", None) or error
             raise InvalidArgumentError(f"journal cannot be written: {reason}: {self._path}") from None
-        try:
-            self._read()
-        except BaseException:
-            self._file.close()
-            raise
 
     def __enter__(self) -> Self:
         """Return the journal itself."""
@@ -110,13 +113,11 @@ class Journal:
             raise OSError(errno.EIO, "an earlier line could not be written")
         if os.fstat(self._file.fileno()).st_nlink == 0:
             raise OSError(errno.ENOENT, "the file was deleted meanwhile")
-        try:
-            self._file.write(line)
-            self._file.flush()
-            os.fsync(self._file)
-        except OSError:
-            self._is_broken = True
-            raise
+        self._is_broken = True
+        if self._file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(self._file)
+        self._is_broken = False
 
     def _read(self) -> None:
         """Find out which tasks are unsettled, and begin a new line if the last one was torn."""
@@ -127,7 +128,7 @@ class Journal:
                 self._check_account(entry)
                 self._remember(str(entry["task_id"]), entry)
         if not line.endswith(b"\n"):
-            self._file.write(b"\n")
+            self._append(b"\n")
 
     def _remember(self, task_id: str, entry: dict[str, Any]) -> None:
         if entry["event"] == "intent":
@@ -165,7 +166,7 @@ class Journal:
             )
 
 
-def _open_locked(path: Path) -> BinaryIO:
+def _open_locked(path: Path) -> FileIO:
     """Open a file for reading and appending, for this program alone."""
     try:
         import fcntl
