@@ -13,7 +13,6 @@ import pytest
 
 from qf_tasks import BadResponseError, InvalidArgumentError, InvalidRequestError, Task, TaskClient
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
-
 from tests.conftest import MakeClient
 
 LIST = "DescribeBatchInferenceTasks"

@@ -20,7 +20,6 @@ from qf_tasks import (
 )
 from qf_tasks._runtime.blocking import Clock
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
-
 from tests.clients import SandboxTime, client_of
 from tests.conftest import MakeClient
 from tests.operations.slow_service import slow_down
