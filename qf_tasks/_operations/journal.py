@@ -22,6 +22,8 @@ from qf_tasks.reports import BulkOutcome
 
 NOT_WRITTEN = "JournalNotWritten"
 
+_BEGINNING = b'{"event":'  # of each line
+
 JournalPath = str | os.PathLike[str]
 
 
@@ -140,19 +142,15 @@ class Journal:
 
     def _entry(self, line: bytes) -> dict[str, Any] | None:
         """Return the entry of a line, None if it is blank or was torn when a program or machine stopped."""
-        if not line.strip(b"\0\r\n\t "):
-            return None
+        text = line.strip(b"\0\r\n\t ")  # a file system may end a file with NUL bytes after a power failure
         try:
-            entry = json.loads(line)
+            entry = json.loads(text)
         except (ValueError, RecursionError):
+            if text.startswith(_BEGINNING) or _BEGINNING.startswith(text):
+                return None
             entry = None
-        is_entry = (
-            isinstance(entry, dict) and entry.get("event") in ("intent", "outcome") and "task_id" in entry
-        )
-        if is_entry:
+        if isinstance(entry, dict) and entry.get("event") in ("intent", "outcome") and "task_id" in entry:
             return dict(entry)
-        if entry is None and line.lstrip(b"\0").startswith(b'{"event": '):
-            return None
         raise InvalidArgumentError(f"journal is not a journal of deletes, but something else: {self._path}")
 
     def _check_account(self, entry: dict[str, Any]) -> None:
