@@ -35,7 +35,7 @@ VERBS: dict[str, Callable[[TaskClient], object]] = {
     "list": lambda client: [*client.list(name="n*", older_than="1d", limit=500)],
     "pages": lambda client: [*client.pages(run_status="Done", page_size=1)],
     "create": lambda client: client.create(**CREATION),
-    "create, adopting": lambda client: client.create(**CREATION, adopt_within=60.0),
+    "create with key": lambda client: client.create(**CREATION, idempotency_key="daily"),
     "create, waiting": lambda client: client.create(**CREATION, quota_timeout=60.0),
     "delete": lambda client: client.delete("infer-1"),
     "delete, stopping": lambda client: client.delete("infer-1", stop_first=True, stop_timeout=60.0),
