@@ -33,7 +33,7 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def clean_surrounding() -> None:
+def clean_environment() -> None:
     """Leave the environment as it is: the credentials come from there."""
 
 
