@@ -38,7 +38,7 @@ async def settle() -> None:
 class HeldResponse:
     """Holds back the response to the next request of an action until `release` or the end of a `with`.
 
-    Unless a fault says otherwise, the request has been applied. Meanwhile the sandbox responds to nobody else.
+    Unless a fault says otherwise, it has been applied. Meanwhile the sandbox responds to no other request.
     """
 
     def __init__(self, sandbox: Sandbox, action: str, fault: Fault | None = None) -> None:
@@ -72,4 +72,5 @@ class HeldResponse:
 
 
 def threads_of_clients() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("qf-tasks")]
+    """Return the threads in which asyncio clients send."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("qf-tasks_")]
