@@ -99,8 +99,10 @@ def test_call_with_a_bad_argument_raises_before_it_is_awaited(
 
 @on_loop
 async def test_call_that_is_never_awaited_is_named_in_the_warning(async_client: AsyncTaskClient) -> None:
+    forgotten = [async_client.delete(MISSING)]
+
     with pytest.warns(RuntimeWarning, match=r"coroutine 'AsyncTaskClient\.delete' was never awaited"):
-        async_client.delete(MISSING)
+        forgotten.clear()
 
 
 @on_loop
@@ -320,7 +322,7 @@ async def test_as_completed_of_an_iterable_that_adds_nothing_leaves_the_loop_fre
 
     async def nothing() -> AsyncIterator[str]:
         await may_end.wait()
-        for task_id in ():
+        for task_id in list[str]():
             yield task_id
 
     async def collect() -> list[Task]:
