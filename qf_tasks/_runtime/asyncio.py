@@ -157,7 +157,7 @@ class AsyncRuntime:
     def _check(self) -> None:
         """Reject a call after `close` or in a second event loop."""
         if self._is_closed:
-            raise _closed()
+            raise QfTasksError("This client is closed; make a new one", code="ClientClosed")
         loop = asyncio.get_running_loop()
         if self._loop not in (None, loop):
             raise QfTasksError(
@@ -218,8 +218,6 @@ class AsyncRuntime:
             raise RequestTimeoutError(
                 "A request that this call shares did not end in time", code="ReadTimeout"
             )
-        if shared.task.cancelled():
-            raise _closed()
         result: Result = shared.task.result()
         return result
 
@@ -233,10 +231,9 @@ class AsyncRuntime:
         """Let requests in flight end, and end the threads; calls that would send another one fail."""
         self._is_closed = True
         try:
-            if self._loop is asyncio.get_running_loop():  # requests of another loop end in their threads
-                _cancel(shared.task for shared in self._shared.values())
-                if self._in_flight:
-                    await asyncio.wait(self._in_flight)
+            # Requests of another loop end in their threads: nothing of them can be awaited here.
+            if self._in_flight and self._loop is asyncio.get_running_loop():
+                await asyncio.wait(self._in_flight)
         finally:
             self._threads.shutdown(wait=not self._in_flight)
 
@@ -290,10 +287,6 @@ def _retrieve_exception(future: asyncio.Future[Any]) -> None:
     """Mark an exception as seen: perhaps nobody waits for this future any more."""
     if not future.cancelled():
         future.exception()
-
-
-def _closed() -> QfTasksError:
-    return QfTasksError("This client is closed; make a new one", code="ClientClosed")
 
 
 async def _log_outcome(sent: asyncio.Future[Response], action: str, params: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -25,7 +26,10 @@ def async_client(sandbox: Sandbox, sandbox_time: SandboxTime) -> Iterator[AsyncT
 def quiet_asyncio(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fail a test in which asyncio reports an exception that nobody retrieved, or a task left pending."""
     caplog.set_level(logging.INFO, "qf_tasks")
+    gc.freeze()  # so that only what the test has made is collected
     yield
+    gc.collect()
+    gc.unfreeze()
     reported = [
         record.getMessage()
         for record in [*caplog.get_records("call"), *caplog.get_records("teardown")]

@@ -18,6 +18,7 @@ from qf_tasks import (
     BulkOutcome,
     BulkReport,
     InvalidArgumentError,
+    PermissionDeniedError,
     QfTasksError,
     Task,
     TaskClient,
@@ -376,6 +377,20 @@ async def test_as_completed_of_an_iterable_with_a_missing_task_raises_and_ends_t
 
     assert has_ended.is_set()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@on_loop
+async def test_as_completed_whose_tasks_all_fail_at_once_raises_one_error(
+    async_client: AsyncTaskClient, sandbox: Sandbox
+) -> None:
+    sandbox.inject(Fault.status(403, code="AccessDenied"), action=LIST)
+
+    async def added() -> AsyncIterator[str]:
+        for _ in range(3):
+            yield running(sandbox, 60)
+
+    with pytest.raises(PermissionDeniedError):  # and asyncio does not report the others
+        await anext(async_client.as_completed(added()))
 
 
 # Callbacks
