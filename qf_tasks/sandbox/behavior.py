@@ -58,3 +58,15 @@ class ServerBehavior:
 
     # A choice: the error (status, code, message) of every signed request: arrears, maintenance.
     reject_all: tuple[int, str, str] | None = None
+
+    # A choice: whether a bucket has to be created before its first use, or comes into being by it.
+    missing_buckets_refused: bool = False
+
+    # A choice: the status of deleting an object that does not exist, 404 with `NoSuchKey` or 204.
+    missing_object_delete_status: Literal[404, 204] = 404
+
+    # A choice: whether a truncated list of objects has `nextMarker`.
+    object_next_marker: bool = True
+
+    # The smallest part of a multipart upload in bytes, the last one excepted; tests may lower it.
+    min_part_size: int = 5 * 1024 * 1024

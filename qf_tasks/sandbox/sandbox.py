@@ -1,5 +1,6 @@
 """`Sandbox`: the service on this machine, and everything that a test can do with it."""
 
+import re
 import secrets
 import ssl
 from collections.abc import Collection, Mapping, Sequence
@@ -7,6 +8,7 @@ from copy import deepcopy
 from datetime import datetime
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,6 +16,7 @@ from .actions import Durations
 from .behavior import ServerBehavior
 from .clock import to_datetime, to_seconds
 from .faults import Fault, InjectedFault
+from .objects import StoredObject
 from .server import Server
 from .service import Key, RecordedRequest, Service
 from .store import DONE, StoredTask, Transition
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from qf_tasks import TaskClient
 
 _ENDPOINT = "ernie-x1-turbo-32k"
+_OBJECT_URI = re.compile(r"bos:/(?P<bucket>[^/]+)/(?P<key>.+)", re.DOTALL)
 
 
 class Sandbox:
@@ -44,6 +48,8 @@ class Sandbox:
         frozen: Whether the clock stands still until `advance`.
         service_time: Real seconds that each request takes.
         remember: How many of the last requests are kept in `requests`.
+        directory: Keeps the content of objects, as `<bucket>/<key>`; what it contains at the start is
+            stored, too. By default objects are kept in memory.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class Sandbox:
         frozen: bool = False,
         service_time: float = 0.0,
         remember: int = 10_000,
+        directory: str | Path | None = None,
     ) -> None:
         self.access_key: str = access_key or secrets.token_hex(16)
         self.secret_key: str = secret_key or secrets.token_hex(16)
@@ -75,6 +82,8 @@ class Sandbox:
             speed=0.0 if frozen else speed,
             service_time=service_time,
             remember=remember,
+            directory=None if directory is None else Path(directory),
+            account=account,
         )
         self._service = self._new_service()
         self._server = Server(self._service, port, ssl_context)
@@ -109,7 +118,10 @@ class Sandbox:
         self._server.stop()
 
     def reset(self) -> None:
-        """Go back to the initial state, without tasks, requests and faults, on the same port."""
+        """Go back to the initial state, without tasks, objects, requests and faults, on the same port.
+
+        Objects in a `directory` stay.
+        """
         self._service = self._server.service = self._new_service()
 
     # How clients reach it
@@ -130,6 +142,7 @@ class Sandbox:
             "QIANFAN_ACCESS_KEY": self.access_key,
             "QIANFAN_SECRET_KEY": self.secret_key,
             "QIANFAN_CONSOLE_API_BASE_URL": self.url,
+            "QF_TASKS_BOS_ENDPOINT": self.url,
         }
 
     # The only link to the client library: users get a client in one line, and the two still meet over HTTP.
@@ -150,7 +163,12 @@ class Sandbox:
         return library.AsyncTaskClient(library.Settings(**self._credentials(), **settings))
 
     def _credentials(self) -> dict[str, Any]:
-        return {"access_key": self.access_key, "secret_key": self.secret_key, "base_url": self.url}
+        return {
+            "access_key": self.access_key,
+            "secret_key": self.secret_key,
+            "base_url": self.url,
+            "bos_endpoint": self.url,
+        }
 
     def add_key(
         self,
@@ -278,6 +296,44 @@ class Sandbox:
             tasks = self._service.store.tasks_of(account)
             return {task.position.task_id: deepcopy(task.described(now)) for task in tasks}
 
+    # Objects
+
+    def put(self, uri: str, data: bytes | str) -> None:
+        """Store an object without a request; its bucket is created if necessary.
+
+        Args:
+            uri: Its address, such as "bos:/bucket/folder/name.jsonl".
+            data: Its content; text is encoded as UTF-8.
+
+        Raises:
+            ValueError: This is not the URI of an object.
+        """
+        name, key = _bucket_and_key(uri)
+        with self._service.lock:
+            objects, now = self._service.objects, self._service.clock.seconds()
+            content = objects.content(data.encode() if isinstance(data, str) else data)
+            bucket = objects.bucket(name) or objects.create(name, self.account, now)
+            objects.put(bucket, key, StoredObject(content=content, modified=now, etag=content.md5))
+
+    def get(self, uri: str) -> bytes:
+        """Return the content of an object; raises `KeyError` if there is no such object."""
+        name, key = _bucket_and_key(uri)
+        with self._service.lock:
+            bucket = self._service.objects.bucket(name)
+            if bucket is None or key not in bucket.objects:
+                raise KeyError(uri)
+            return bytes(bucket.objects[key].content)
+
+    @property
+    def objects(self) -> dict[str, int]:
+        """The size of each object in bytes, by its URI, in order."""
+        with self._service.lock:
+            return {
+                f"bos:/{bucket.name}/{key}": len(bucket.objects[key].content)
+                for bucket in self._service.objects.buckets()
+                for key in bucket.sorted_keys
+            }
+
     # Time
 
     @property
@@ -379,3 +435,10 @@ class Sandbox:
     def errors(self) -> list[Exception]:
         """Bugs of the sandbox itself, whose response was a 500; normally empty."""
         return list(self._service.errors)
+
+
+def _bucket_and_key(uri: str) -> tuple[str, str]:
+    match = _OBJECT_URI.fullmatch(uri)
+    if match is None:
+        raise ValueError(f"not the URI of an object: {uri!r}; it has the form bos:/bucket/key")
+    return match["bucket"], match["key"]
