@@ -68,5 +68,20 @@ class ServerBehavior:
     # A choice: whether a truncated list of objects has `nextMarker`.
     object_next_marker: bool = True
 
+    # The shape of `output` in a result: `output.result` of older models, or `output.choices` of newer ones.
+    output_shape: Literal["result", "choices"] = "result"
+
+    # A choice: the line of a record that failed is missing, or has `error` in place of `output`.
+    failed_record: Literal["absent", "error"] = "absent"
+
+    # A choice: the name of an output file is that of its input file, or numbered.
+    output_names: Literal["input", "numbered"] = "input"
+
+    # A choice: seconds of the sandbox's clock after the end of a task until its output is in the store.
+    output_delay: float = 0.0
+
+    # A choice: whether a task that was stopped leaves the results of the records that it had processed.
+    partial_output: bool = False
+
     # The smallest part of a multipart upload in bytes, the last one excepted; tests may lower it.
     min_part_size: int = 5 * 1024 * 1024

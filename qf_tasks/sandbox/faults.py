@@ -41,6 +41,7 @@ class Fault:
     zeros_are_compressed: bool = False
     sends: Literal["all", "half", "nothing"] = "all"
     resets: bool = False
+    resets_upload: bool = False
     changes_byte: bool = False
 
     def __repr__(self) -> str:
@@ -110,6 +111,11 @@ class Fault:
     def reset_during(cls) -> Self:
         """The request is carried out; the connection is reset after half of the response's body."""
         return cls(applied=True, sends="half", resets=True)
+
+    @classmethod
+    def reset_upload(cls) -> Self:
+        """The connection is reset when half of an object or part has been received, which is not stored."""
+        return cls(applied=False, sends="nothing", resets_upload=True)
 
     @classmethod
     def corrupt(cls) -> Self:
@@ -268,10 +274,17 @@ class FaultInjector:
         self._rate, self._faults = rate, tuple(faults)
         self._random = random.Random(seed)  # noqa: S311 - reproducible, not for cryptography
 
-    def next_fault(self, action: str | None, task_id: object) -> Fault | None:
-        """Return the fault of this request, or None."""
+    def resets_upload(self, action: str | None) -> Fault | None:
+        """Return the fault of an upload that is being received, or None."""
         for injected in self._injected:
-            if injected.fires(action, task_id):
+            if injected.fault.resets_upload and injected.fires(action, None):
+                return injected.fault
+        return None
+
+    def next_fault(self, action: str | None, task_id: object) -> Fault | None:
+        """Return the fault of this request, which has been received, or None."""
+        for injected in self._injected:
+            if not injected.fault.resets_upload and injected.fires(action, task_id):
                 return injected.fault
         if self._random.random() < self._rate:
             return self._random.choice(self._faults)

@@ -20,6 +20,7 @@ from .objects import StoredObject
 from .server import Server
 from .service import Key, RecordedRequest, Service
 from .store import DONE, StoredTask, Transition
+from .worker import Answer, Failures, WorkOptions, repeat_question
 
 if TYPE_CHECKING:
     from qf_tasks import TaskClient
@@ -29,10 +30,11 @@ _OBJECT_URI = re.compile(r"bos:/(?P<bucket>[^/]+)/(?P<key>.+)", re.DOTALL)
 
 
 class Sandbox:
-    """A local server that behaves like the service: it checks signatures and keeps tasks.
+    """A local server that behaves like the service: it checks signatures and keeps tasks and objects.
 
     A `with` statement starts and stops it. Its clock starts at the present. A task that is created queues,
-    runs and gets Done by that clock.
+    runs and gets Done by that clock. On the same port it is an object storage (BOS): if the input of a task
+    is there, the task reads its records and writes one file of results for each of its files.
 
     Args:
         port: The port on 127.0.0.1; by default any free one.
@@ -50,6 +52,12 @@ class Sandbox:
         remember: How many of the last requests are kept in `requests`.
         directory: Keeps the content of objects, as `<bucket>/<key>`; what it contains at the start is
             stored, too. By default objects are kept in memory.
+        answer: Returns the answer to a record, or None if the record fails. By default the answer repeats
+            the question. If it raises, the task gets Failed, with the error as its reason.
+        fail_records: The share of the records of each task that fail (at least one), or their ids.
+        fail_files: The share of the input files that have no output file (at least one), or their names
+            relative to the input directory.
+        seed: Decides which records fail, and the order of the results.
     """
 
     def __init__(
@@ -69,6 +77,10 @@ class Sandbox:
         service_time: float = 0.0,
         remember: int = 10_000,
         directory: str | Path | None = None,
+        answer: Answer = repeat_question,
+        fail_records: Failures = 0.0,
+        fail_files: Failures = 0.0,
+        seed: int = 0,
     ) -> None:
         self.access_key: str = access_key or secrets.token_hex(16)
         self.secret_key: str = secret_key or secrets.token_hex(16)
@@ -84,6 +96,7 @@ class Sandbox:
             remember=remember,
             directory=None if directory is None else Path(directory),
             account=account,
+            work=WorkOptions(answer=answer, fail_records=fail_records, fail_files=fail_files, seed=seed),
         )
         self._service = self._new_service()
         self._server = Server(self._service, port, ssl_context)
@@ -278,6 +291,7 @@ class Sandbox:
     def set_status(self, task_id: str, run_status: str) -> None:
         """Put a task into a state, where it stays; raises `KeyError` for an unknown id."""
         with self._service.lock:
+            self._service.catch_up()
             task = self._service.store.get(task_id)
             if task is None:
                 raise KeyError(task_id)
@@ -292,6 +306,7 @@ class Sandbox:
     def tasks_of(self, account: str) -> dict[str, dict[str, Any]]:
         """The tasks of any account, as `tasks`."""
         with self._service.lock:
+            self._service.catch_up()
             now = self._service.clock.seconds()
             tasks = self._service.store.tasks_of(account)
             return {task.position.task_id: deepcopy(task.described(now)) for task in tasks}
@@ -310,6 +325,7 @@ class Sandbox:
         """
         name, key = _bucket_and_key(uri)
         with self._service.lock:
+            self._service.catch_up()
             objects, now = self._service.objects, self._service.clock.seconds()
             content = objects.content(data.encode() if isinstance(data, str) else data)
             bucket = objects.bucket(name) or objects.create(name, self.account, now)
@@ -319,6 +335,7 @@ class Sandbox:
         """Return the content of an object; raises `KeyError` if there is no such object."""
         name, key = _bucket_and_key(uri)
         with self._service.lock:
+            self._service.catch_up()
             bucket = self._service.objects.bucket(name)
             if bucket is None or key not in bucket.objects:
                 raise KeyError(uri)
@@ -328,6 +345,7 @@ class Sandbox:
     def objects(self) -> dict[str, int]:
         """The size of each object in bytes, by its URI, in order."""
         with self._service.lock:
+            self._service.catch_up()
             return {
                 f"bos:/{bucket.name}/{key}": len(bucket.objects[key].content)
                 for bucket in self._service.objects.buckets()
@@ -344,6 +362,7 @@ class Sandbox:
     def advance(self, seconds: float) -> None:
         """Move the clock forward."""
         with self._service.lock:
+            self._service.catch_up()
             self._service.clock.advance(seconds)
 
     @property

@@ -12,7 +12,7 @@ import ssl
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from .bos_protocol import address_of
-from .content import Content, ContentWriter
+from .content import Content
 from .faults import Fault
 from .http_messages import Request, Response
 from .service import Service
@@ -154,13 +154,16 @@ class Server:
         service = self.service
         if address_of(head) is None:
             return await self._answer(request, service, replace(head, body=await _read(request)))
-        writer = service.objects.writer() if request.method == "PUT" else ContentWriter(None)
-        try:
-            await _receive(request, writer)
-            content = writer.finish()
-            is_upload = request.method == "PUT"
-            received = replace(head, upload=content) if is_upload else replace(head, body=bytes(content))
+        if request.method != "PUT":
+            received = replace(head, body=b"".join([piece async for piece in _pieces(request)]))
             return await self._answer(request, service, received)
+        if service.resets_upload(head):
+            return await _receive_half(request)
+        writer = service.objects.writer()
+        try:
+            async for piece in _pieces(request):
+                writer.write(piece)
+            return await self._answer(request, service, replace(head, upload=writer.finish()))
         finally:
             writer.discard()
 
@@ -185,13 +188,24 @@ async def _read(request: web.BaseRequest) -> bytes:
         raise _incomplete() from error
 
 
-async def _receive(request: web.BaseRequest, writer: ContentWriter) -> None:
-    """Receive a body of any size."""
+async def _pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    """Yield a body of any size as it is received."""
     try:
         async for piece in request.content.iter_any():
-            writer.write(piece)
+            yield piece
     except (ConnectionError, web.RequestPayloadError) as error:
         raise _incomplete() from error
+
+
+async def _receive_half(request: web.BaseRequest) -> web.StreamResponse:
+    """Receive half of the body, then reset the connection."""
+    missing = (request.content_length or 0) / 2
+    async for piece in _pieces(request):
+        missing -= len(piece)
+        if missing <= 0:
+            break
+    _reset(request.transport)
+    return web.StreamResponse()
 
 
 def _incomplete() -> web.HTTPBadRequest:

@@ -22,6 +22,7 @@ from .http_messages import Rejection, Request, Response, error, parse_json, succ
 from .objects import ObjectStore
 from .signing import verify
 from .store import Store
+from .worker import Worker, WorkOptions
 
 ROUTE = "/v2/batchinference"
 
@@ -84,6 +85,7 @@ class Service:
         remember: int,
         directory: Path | None,
         account: str,
+        work: WorkOptions,
     ) -> None:
         self.lock = threading.RLock()
         self.keys = dict(keys)
@@ -93,6 +95,7 @@ class Service:
         self.clock_offset = 0.0
         self.store = Store()
         self.objects = ObjectStore(directory, account, self.clock.seconds())
+        self.worker = Worker(self.objects, work)
         self.faults = FaultInjector()
         self.requests: deque[RecordedRequest] = deque(maxlen=remember)
         self.errors: list[Exception] = []
@@ -103,6 +106,7 @@ class Service:
         address = address_of(request)
         record = _new_record(request, address)
         with self.lock:
+            self.catch_up()
             try:
                 response = self._handle(request, record, address)
             except Rejection as rejection:
@@ -121,6 +125,23 @@ class Service:
             self.requests.append(record)
         return response, record.fault
 
+    def resets_upload(self, request: Request) -> bool:
+        """Return whether a fault resets the connection while the body is received, and record that."""
+        record = _new_record(request, address_of(request))
+        with self.lock:
+            try:
+                record.access_key = self._verify(request)
+            except Rejection:
+                return False  # as the response will say
+            record.fault = self.faults.resets_upload(record.action)
+            if record.fault is not None:
+                self.requests.append(record)
+        return record.fault is not None
+
+    def catch_up(self) -> None:
+        """Let the worker do what is due."""
+        self.worker.catch_up(self.clock.seconds(), self.behavior)
+
     def inject(self, injected: InjectedFault) -> None:
         """Add a fault; raises `ValueError` if no request could get it."""
         with self.lock:
@@ -132,8 +153,7 @@ class Service:
         """Authenticate the request, choose its fault, and carry it out unless the fault prevents that."""
         if address is None or record.action is None:
             self._check_route(request)
-        secrets = {name: key.secret_key for name, key in self.keys.items()}
-        record.access_key = verify(request, secrets, time.time() + self.clock_offset, self.behavior)
+        record.access_key = self._verify(request)
         if self.behavior.reject_all is not None:
             raise Rejection(*self.behavior.reject_all)
         task_id = record.params.get("taskId") if isinstance(record.params, dict) else None
@@ -147,6 +167,11 @@ class Service:
             response = self._run_operation(request, record, address, key)
         record.applied = True
         return response
+
+    def _verify(self, request: Request) -> str:
+        """Return the access key that signed the request."""
+        secrets = {name: key.secret_key for name, key in self.keys.items()}
+        return verify(request, secrets, time.time() + self.clock_offset, self.behavior)
 
     def _check_route(self, request: Request) -> None:
         if request.path != ROUTE:
@@ -166,7 +191,7 @@ class Service:
         if not isinstance(record.params, dict):
             raise Rejection(400, "InappropriateJSON", "The JSON is not an object.")
         now = self.clock.seconds()
-        actions = Actions(self.store, self.behavior, self._durations, key.account, now)
+        actions = Actions(self.store, self.behavior, self._durations, key.account, now, self.worker)
         return ACTIONS[record.action](actions, record.params)
 
     def _run_operation(
