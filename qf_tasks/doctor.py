@@ -1,43 +1,63 @@
-"""Why a call does not work: settings, way to the service, clock, and one harmless signed read.
+"""Diagnoses why a call does not work: settings, network, clock, and one harmless signed read.
 
-Each check tells what was found and, where it failed, what to do. Nothing is changed, and no value of a key is
-told. The unsigned look at the service is made with the standard library alone, so that its failures are
-those of the machine and not of the SDK.
+Requests take the client's own network path, so that what works here works there. Nothing is changed, and no
+key is shown.
 """
 
 from __future__ import annotations
 
-import socket
-import ssl
-from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Literal, NamedTuple, Unpack
-from urllib.parse import unquote, urlsplit
+from typing import Literal, Unpack
 
 from qf_tasks._protocol.responses import service_time
+from qf_tasks._transport.sender import Sender
 from qf_tasks.client import TaskClient
-from qf_tasks.errors import ConfigurationError, QfTasksError, ServiceUnreachableError
-from qf_tasks.models import Model
-from qf_tasks.settings import Account, Keywords, Settings, SourceReport, inspect_sources, is_loopback
+from qf_tasks.errors import ConfigurationError, QfTasksError
+from qf_tasks.models import Account, Model
+from qf_tasks.settings import Keywords, Settings, SourceReport, hide, inspect_sources
 
 Outcome = Literal["ok", "warning", "failed", "skipped"]
 
-_CLOCK_WARNING = 60.0  # seconds
-_SIGNATURE_LIFE = 300.0  # a machine that is further behind signs what has expired already
-_SKEW_LIMIT = 1800.0  # documented for another product only (Amaz0pqhn)
-_STAGES = ("name", "connection", "tls", "answer")
-_UNREACHABLE = ServiceUnreachableError.__name__
+_CLOCK_TOLERANCE = 60.0  # seconds
+_SIGNATURE_SECONDS = 300.0  # a clock that is further behind makes signatures that have already expired
+_MAX_SKEW = 1800.0  # documented for another product of the same platform
+
+_STAGES = ("name", "connection", "tls", "response")
+_STAGE_BY_CODE = {
+    "NameNotResolved": "name",
+    "ConnectionFailed": "connection",
+    "ConnectTimeout": "connection",
+    "ProxyFailed": "connection",
+    "CertificateNotVerified": "tls",
+    "TlsBroken": "tls",
+}
+_RESPONSE_HINT = "The connection was made, but no response came: check a proxy or gateway on the route."
+_HINTS = {
+    "NameNotResolved": "Check base_url for typing errors, and the DNS of this machine.",
+    "ConnectionFailed": "Check base_url and the firewall: no server accepts connections there.",
+    "ConnectTimeout": "Check base_url and the firewall, or raise request_timeout.",
+    "ProxyFailed": "Check the proxy (QIANFAN_PROXY, HTTPS_PROXY): it did not connect to the service.",
+    "CertificateNotVerified": "Set ca_bundle to the certificates of your network, and check the clock.",
+    "TlsBroken": "Check base_url: the server may not speak TLS on this port.",
+    "ConnectionBroken": _RESPONSE_HINT,
+    "ReadTimeout": _RESPONSE_HINT,
+}
+_PASSED = {
+    "name": "the host name was resolved",
+    "connection": "connected",
+    "tls": "the certificate was verified",
+    "response": "the service responded",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Check(Model):
-    """One thing that was looked at.
+    """One thing that was checked.
 
     Attributes:
-        name: `settings`, `name` (DNS), `connection`, `tls`, `answer`, `clock` or `read`.
-        error: the class of the `QfTasksError` that calls end with for this reason, where one is known.
+        name: `settings`, `name` (DNS), `connection`, `tls`, `response`, `read` or `clock`.
+        error: the class of the `QfTasksError` that calls end with for this reason, if one is known.
     """
 
     name: str
@@ -49,7 +69,7 @@ class Check(Model):
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis(Model):
-    """All checks in their order; `account` is None where the settings could not be read."""
+    """All checks in their order; `account` is None if the settings could not be read."""
 
     checks: tuple[Check, ...]
     sources: tuple[SourceReport, ...] = ()
@@ -65,154 +85,74 @@ def diagnose(**keywords: Unpack[Keywords]) -> Diagnosis:
     """Return what was found, with the keywords that a `TaskClient` would be given.
 
     Raises:
-        InvalidArgumentError: a keyword is unknown, blank or of the wrong type.
+        InvalidArgumentError: A keyword is unknown, blank or of the wrong type.
     """
+    keywords = hide(keywords)
     sources = inspect_sources(**keywords)
     try:
         settings = Settings.load(**keywords)
     except QfTasksError as error:
-        skipped = [Check(name, "skipped", "no settings") for name in (*_STAGES, "clock", "read")]
-        return Diagnosis((_failed("settings", error), *skipped), sources)
-    seen = _look(settings)
-    checks = (_settings_check(settings), *seen.checks, _clock_check(seen.date), _read_check(settings))
+        skipped = [Check(name, "skipped", "no settings") for name in (*_STAGES, "read", "clock")]
+        return Diagnosis((_failed("settings", error, error.hint), *skipped), sources)
+    network, date = _check_network(settings)
+    read = _check_read(settings)
+    clock = _check_clock(date, accepted=read.outcome == "ok")
+    checks = (Check("settings", "ok", str(settings.account)), *network, read, clock)
     return Diagnosis(checks, sources, settings.account)
 
 
-def _settings_check(settings: Settings) -> Check:
-    return Check("settings", "ok", str(settings.account))
-
-
-class _Seen(NamedTuple):
-    """What an unsigned request showed: a check for each stage of the way, and the service's time."""
-
-    checks: list[Check]
-    date: datetime | None = None
-
-
-def _look(settings: Settings) -> _Seen:
-    """Make one unsigned request, and tell how far it came."""
+def _check_network(settings: Settings) -> tuple[list[Check], datetime | None]:
+    """Send one unsigned request; return a check for each stage of it, and the time of the service."""
+    sender = Sender(settings)
     try:
-        connection = _connection(settings)
-    except OSError as error:  # over the certificates, before anything was tried
-        return _Seen(_unread_bundle(settings, error))
-    way = f"{connection.host}:{connection.port}"
-    stage = "connection"
-    try:
-        connection.connect()
-        stage = "answer"
-        connection.request("HEAD", "/")
-        headers = connection.getresponse().headers
-    except (OSError, HTTPException) as error:
-        return _Seen(_stages(settings, way, _stage_of(error, stage), error))
+        response = sender.request("HEAD", f"{settings.base_url}/", {})
+    except QfTasksError as error:
+        is_bundle = isinstance(error, ConfigurationError)
+        failed = "tls" if is_bundle else _STAGE_BY_CODE.get(error.code or "", "response")
+        hint = error.hint if is_bundle else _HINTS.get(error.code or "", _RESPONSE_HINT)
+        index = _STAGES.index(failed)
+        return [
+            *(_passed(stage, settings) for stage in _STAGES[:index]),
+            _failed(failed, error, hint),
+            *(Check(stage, "skipped", "not reached") for stage in _STAGES[index + 1 :]),
+        ], None
     finally:
-        connection.close()
-    return _Seen(_stages(settings, way), service_time({"date": headers.get("Date", "")}))
+        sender.close()
+    return [_passed(stage, settings) for stage in _STAGES], service_time(response.headers)
 
 
-def _connection(settings: Settings) -> HTTPConnection:
-    """Return a connection that goes the way that the client's go, by its proxy and certificates."""
-    target, timeout = urlsplit(settings.base_url), settings.request_timeout
-    host = target.hostname or ""
-    if target.scheme == "http":
-        return HTTPConnection(host, target.port or 80, timeout=timeout)
-    context = _tls_context(settings)
-    if settings.proxy is None or is_loopback(settings.base_url):
-        return HTTPSConnection(host, target.port or 443, timeout=timeout, context=context)
-    proxy = urlsplit(settings.proxy.get_secret_value())
-    tunnel = HTTPSConnection(proxy.hostname or "", proxy.port or 80, timeout=timeout, context=context)
-    tunnel.set_tunnel(host, target.port or 443, _proxy_headers(proxy.username, proxy.password))
-    return tunnel
-
-
-def _tls_context(settings: Settings) -> ssl.SSLContext:
-    bundle = settings.ca_bundle if settings.verify_tls else None
-    is_directory = bundle is not None and bundle.is_dir()
-    context = ssl.create_default_context(
-        cafile=None if is_directory else bundle, capath=bundle if is_directory else None
-    )
-    if not settings.verify_tls:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _proxy_headers(user: str | None, password: str | None) -> dict[str, str]:
-    if user is None:
-        return {}
-    pair = f"{unquote(user)}:{unquote(password or '')}"
-    return {"Proxy-Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
-
-
-def _stage_of(error: Exception, reached: str) -> str:
-    if isinstance(error, socket.gaierror):
-        return "name"
-    return "tls" if isinstance(error, ssl.SSLError) else reached
-
-
-_DONE = {
-    "name": "the host name was resolved",
-    "connection": "connected to {way}",
-    "tls": "the certificate was verified",
-    "answer": "the service answered",
-}
-_HINTS = {
-    "name": "Check base_url (and proxy) for typing errors, and the DNS of this machine.",
-    "connection": "Check firewall and proxy (QIANFAN_PROXY, HTTPS_PROXY): nothing answers there.",
-    "tls": "Set ca_bundle (REQUESTS_CA_BUNDLE) to the certificates of your network, and the clock right.",
-    "answer": "The line was cut before an answer: look at the proxy or gateway on the way.",
-}
-
-
-def _stages(
-    settings: Settings, way: str, failed: str | None = None, error: Exception | None = None
-) -> list[Check]:
-    """Return a check for each stage of the way, up to the one that failed."""
-    if failed is None:
-        return [_passed(stage, settings, way) for stage in _STAGES]
-    at = _STAGES.index(failed)
-    return [
-        *(_passed(stage, settings, way) for stage in _STAGES[:at]),
-        Check(failed, "failed", f"{way}: {type(error).__name__}, {error}", _HINTS[failed], _UNREACHABLE),
-        *(Check(stage, "skipped", "not reached") for stage in _STAGES[at + 1 :]),
-    ]
-
-
-def _unread_bundle(settings: Settings, error: OSError) -> list[Check]:
-    message = f"{settings.ca_bundle}: {type(error).__name__}, {error}"
-    failed = Check("tls", "failed", message, _HINTS["tls"], ConfigurationError.__name__)
-    return [failed if stage == "tls" else Check(stage, "skipped", "not reached") for stage in _STAGES]
-
-
-def _passed(stage: str, settings: Settings, way: str) -> Check:
+def _passed(stage: str, settings: Settings) -> Check:
     if stage == "tls" and settings.base_url.startswith("http:"):
         return Check(stage, "skipped", "plain HTTP on this machine")
     if stage == "tls" and not settings.verify_tls:
         return Check(stage, "warning", "the certificate is not verified", "Set verify_tls to true.")
-    return Check(stage, "ok", _DONE[stage].format(way=way))
+    return Check(stage, "ok", _PASSED[stage])
 
 
-def _clock_check(date: datetime | None) -> Check:
-    """Compare the two clocks: the commonest cause of a refused signature."""
-    if date is None:
-        return Check("clock", "skipped", "the service did not tell its time")
-    ahead = (datetime.now(UTC) - date).total_seconds()
-    message = f"this machine is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the service"
-    if abs(ahead) <= _CLOCK_WARNING:
-        return Check("clock", "ok", message)
-    hint = "Set the clock of this machine right (NTP). 请校准本机时钟，否则签名认证会失败。"
-    is_tolerated = -_SIGNATURE_LIFE < ahead < _SKEW_LIMIT
-    return Check("clock", "warning" if is_tolerated else "failed", message, hint)
-
-
-def _read_check(settings: Settings) -> Check:
-    """List one task: signed, and without effect."""
+def _check_read(settings: Settings) -> Check:
+    """List one task: a signed request without effect."""
     with TaskClient(settings) as client:
         try:
             page = next(client.pages(page_size=1))
         except QfTasksError as error:
-            return _failed("read", error)
+            return _failed("read", error, _HINTS.get(error.code or "", error.hint))
     return Check("read", "ok", f"a signed request was accepted (request id {page.request_id})")
 
 
-def _failed(name: str, error: QfTasksError) -> Check:
-    return Check(name, "failed", str(error), error.hint, type(error).__name__)
+def _check_clock(date: datetime | None, *, accepted: bool) -> Check:
+    """Compare the two clocks: the most frequent cause of a rejected signature."""
+    if date is None:
+        return Check("clock", "skipped", "the time of the service is not known")
+    ahead = (datetime.now(UTC) - date).total_seconds()
+    message = f"this machine is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the service"
+    if abs(ahead) <= _CLOCK_TOLERANCE:
+        return Check("clock", "ok", message)
+    if accepted:
+        return Check("clock", "warning", f"{message}, which it accepts")
+    hint = "Set the clock of this machine (NTP). 请校准本机时钟，否则签名认证会失败。"
+    is_tolerated = -_SIGNATURE_SECONDS < ahead < _MAX_SKEW
+    return Check("clock", "warning" if is_tolerated else "failed", message, hint)
+
+
+def _failed(name: str, error: QfTasksError, hint: str | None) -> Check:
+    return Check(name, "failed", str(error), hint, type(error).__name__)

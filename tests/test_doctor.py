@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from qf_tasks.doctor import Check, Diagnosis, diagnose
-from qf_tasks.sandbox import Sandbox
+from qf_tasks.sandbox import Fault, Sandbox
+from tests.transport import tcp_proxy
 
 
-def of(diagnosis: Diagnosis, name: str) -> Check:
+def check(diagnosis: Diagnosis, name: str) -> Check:
     return next(check for check in diagnosis.checks if check.name == name)
 
 
@@ -19,54 +20,56 @@ def outcomes(diagnosis: Diagnosis) -> dict[str, str]:
     return {check.name: check.outcome for check in diagnosis.checks}
 
 
-def look(sandbox: Sandbox) -> Diagnosis:
+def diagnose_sandbox(sandbox: Sandbox) -> Diagnosis:
     return diagnose(access_key=sandbox.access_key, secret_key=sandbox.secret_key, base_url=sandbox.url)
 
 
-def test_diagnose_all_well_says_so_and_changes_nothing(sandbox: Sandbox) -> None:
+def test_diagnose_working_setup_passes_every_check_and_changes_nothing(sandbox: Sandbox) -> None:
     task_id = sandbox.add_task()
-    diagnosis = look(sandbox)
+    diagnosis = diagnose_sandbox(sandbox)
     assert diagnosis.ok
     assert outcomes(diagnosis) == {
         "settings": "ok",
         "name": "ok",
         "connection": "ok",
         "tls": "skipped",
-        "answer": "ok",
-        "clock": "ok",
+        "response": "ok",
         "read": "ok",
+        "clock": "ok",
     }
     assert list(sandbox.tasks) == [task_id]
-    assert [it.action for it in sandbox.requests if it.action] == ["DescribeBatchInferenceTasks"]
+    assert [request.action for request in sandbox.requests if request.action] == [
+        "DescribeBatchInferenceTasks"
+    ]
 
 
-def test_diagnose_no_keys_names_every_place_and_skips_the_rest() -> None:
+def test_diagnose_without_keys_names_every_source_and_skips_the_rest() -> None:
     diagnosis = diagnose()
     assert not diagnosis.ok
-    assert of(diagnosis, "settings").error == "ConfigurationError"
+    assert check(diagnosis, "settings").error == "ConfigurationError"
     assert outcomes(diagnosis)["read"] == "skipped"
     assert {"environment", ".env", "settings file"} <= {source.name for source in diagnosis.sources}
 
 
-def test_diagnose_wrong_secret_key_reaches_the_service_and_fails_the_read(sandbox: Sandbox) -> None:
+def test_diagnose_wrong_secret_key_fails_only_the_read(sandbox: Sandbox) -> None:
     diagnosis = diagnose(access_key=sandbox.access_key, secret_key="f" * 32, base_url=sandbox.url)
-    assert outcomes(diagnosis)["answer"] == "ok"
-    assert of(diagnosis, "read").error == "AuthenticationError"
-    assert "Secret Key" in (of(diagnosis, "read").hint or "")
+    assert outcomes(diagnosis)["response"] == "ok"
+    assert check(diagnosis, "read").error == "AuthenticationError"
+    assert "Secret Key" in (check(diagnosis, "read").hint or "")
 
 
 @pytest.mark.parametrize(
     ("offset", "outcome"),
     [(0, "ok"), (120, "warning"), (-120, "warning"), (400, "failed"), (-2000, "failed")],
 )
-def test_diagnose_clock_off_is_measured_by_the_date_of_the_service(
+def test_diagnose_wrong_clock_is_judged_by_whether_signatures_are_accepted(
     sandbox: Sandbox, offset: float, outcome: str
 ) -> None:
     sandbox.clock_offset = offset
-    assert of(look(sandbox), "clock").outcome == outcome
+    assert check(diagnose_sandbox(sandbox), "clock").outcome == outcome
 
 
-def test_diagnose_nothing_listening_stops_at_the_connection() -> None:
+def test_diagnose_refused_connection_fails_the_connection() -> None:
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
         diagnosis = diagnose(
@@ -76,12 +79,12 @@ def test_diagnose_nothing_listening_stops_at_the_connection() -> None:
             max_retries=0,
         )
     found = outcomes(diagnosis)
-    assert (found["name"], found["connection"], found["answer"]) == ("ok", "failed", "skipped")
-    assert of(diagnosis, "connection").error == "ServiceUnreachableError"
-    assert of(diagnosis, "read").error == "ServiceUnreachableError"
+    assert (found["name"], found["connection"], found["response"]) == ("ok", "failed", "skipped")
+    assert check(diagnosis, "connection").error == "ServiceUnreachableError"
+    assert check(diagnosis, "read").error == "ServiceUnreachableError"
 
 
-def test_diagnose_unknown_host_stops_at_the_name() -> None:
+def test_diagnose_unknown_host_fails_the_name() -> None:
     diagnosis = diagnose(
         access_key="a" * 32, secret_key="b" * 32, base_url="https://qianfan.invalid", max_retries=0
     )
@@ -89,16 +92,16 @@ def test_diagnose_unknown_host_stops_at_the_name() -> None:
     assert outcomes(diagnosis)["connection"] == "skipped"
 
 
-def test_diagnose_unknown_certificate_stops_at_tls(tls_sandbox: Sandbox) -> None:
-    found = outcomes(look(tls_sandbox))
-    assert (found["connection"], found["tls"], found["answer"]) == ("ok", "failed", "skipped")
+def test_diagnose_unverified_certificate_fails_tls(tls_sandbox: Sandbox) -> None:
+    found = outcomes(diagnose_sandbox(tls_sandbox))
+    assert (found["connection"], found["tls"], found["response"]) == ("ok", "failed", "skipped")
 
 
-def test_diagnose_known_certificate_passes_tls(
+def test_diagnose_verified_certificate_passes_tls(
     tls_sandbox: Sandbox, ca_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_bundle))
-    assert look(tls_sandbox).ok
+    assert diagnose_sandbox(tls_sandbox).ok
 
 
 @pytest.fixture
@@ -110,34 +113,63 @@ def garbage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("garbage")
-def test_diagnose_bundle_without_a_certificate_fails_tls_with_nothing_tried(tls_sandbox: Sandbox) -> None:
-    diagnosis = look(tls_sandbox)
+def test_diagnose_bundle_without_a_certificate_fails_tls(tls_sandbox: Sandbox) -> None:
+    diagnosis = diagnose_sandbox(tls_sandbox)
     found = outcomes(diagnosis)
-    stages = ("name", "connection", "tls", "answer")
-    assert [found[stage] for stage in stages] == ["skipped", "skipped", "failed", "skipped"]
-    assert "garbage.pem" in of(diagnosis, "tls").message
-    assert of(diagnosis, "tls").error == of(diagnosis, "read").error == "ConfigurationError"
+    stages = ("name", "connection", "tls", "response")
+    assert [found[stage] for stage in stages] == ["ok", "ok", "failed", "skipped"]
+    assert "garbage.pem" in check(diagnosis, "tls").message
+    assert check(diagnosis, "tls").error == check(diagnosis, "read").error == "ConfigurationError"
 
 
 @pytest.mark.usefixtures("garbage")
-def test_diagnose_bundle_that_is_not_used_is_not_read(
-    tls_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_diagnose_unused_bundle_is_not_read(tls_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QIANFAN_SSL_VERIFICATION_ENABLED", "false")
-    assert look(tls_sandbox).ok
+    assert diagnose_sandbox(tls_sandbox).ok
 
 
-def test_diagnose_verification_switched_off_warns(
-    tls_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_diagnose_disabled_verification_warns(tls_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QIANFAN_SSL_VERIFICATION_ENABLED", "false")
-    diagnosis = look(tls_sandbox)
+    diagnosis = diagnose_sandbox(tls_sandbox)
     assert diagnosis.ok
     assert outcomes(diagnosis)["tls"] == "warning"
 
 
-def test_diagnosis_holds_no_key_and_reads_its_own_json_back(sandbox: Sandbox) -> None:
-    diagnosis = look(sandbox)
+def test_diagnosis_has_no_key_and_reads_its_own_json_back(sandbox: Sandbox) -> None:
+    diagnosis = diagnose_sandbox(sandbox)
     text = diagnosis.model_dump_json()
     assert sandbox.secret_key not in text + repr(diagnosis)
     assert Diagnosis.model_validate_json(text) == diagnosis
+
+
+def test_diagnose_tls_to_a_plain_port_blames_the_port(sandbox: Sandbox) -> None:
+    diagnosis = diagnose(
+        access_key=sandbox.access_key,
+        secret_key=sandbox.secret_key,
+        base_url=sandbox.url.replace("http:", "https:"),
+        max_retries=0,
+    )
+    assert check(diagnosis, "tls").outcome == "failed"
+    assert "may not speak TLS on this port" in (check(diagnosis, "tls").hint or "")
+
+
+def test_diagnose_hints_never_advise_doctor_itself(sandbox: Sandbox) -> None:
+    sandbox.inject(Fault.reset_before(), times=None)
+    diagnosis = diagnose(
+        access_key=sandbox.access_key, secret_key=sandbox.secret_key, base_url=sandbox.url, max_retries=0
+    )
+    assert not diagnosis.ok
+    assert not any("doctor" in (check.hint or "") for check in diagnosis.checks)
+
+
+def test_diagnose_failing_proxy_names_the_proxy() -> None:
+    with tcp_proxy.proxy(1, count=None, connect_status=404) as proxy:
+        diagnosis = diagnose(
+            access_key="a" * 32,
+            secret_key="b" * 32,
+            base_url="https://qianfan.invalid",
+            proxy=proxy.url,
+            max_retries=0,
+        )
+    assert check(diagnosis, "connection").outcome == "failed"
+    assert "proxy" in (check(diagnosis, "connection").hint or "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ PROGRAM = "qf-tasks"
 _OUTPUT = ("as_json", "debug")
 _SETTINGS = ("profile", "config", "env_file")
 _IDS = ("ids_only", "output")
+_FORMATS = {"json": "as_json", "ids": "ids_only"}
 
 
 def terminal_of(context: typer.Context) -> Terminal:
@@ -30,14 +32,11 @@ def terminal_of(context: typer.Context) -> Terminal:
 
 def _store(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
     """Keep a global option, whether it was given before the command or after it."""
-    if value:
+    if value and param.name == "output":
+        setattr(terminal_of(context), _FORMATS[value], True)
+    elif value:
         setattr(terminal_of(context), str(param.name), value)
     return value
-
-
-def _store_output(context: typer.Context, value: Literal["json", "ids"] | None) -> None:
-    if value:
-        setattr(terminal_of(context), {"json": "as_json", "ids": "ids_only"}[value], True)
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -114,52 +113,28 @@ app: typer.Typer = typer.Typer(
 )
 
 
+# An option of every command: it is stored on the terminal, and not passed to the command.
+_global = partial(typer.Option, callback=_store, expose_value=False)
+
+
 @app.callback()
 def _root(
     *,
     profile: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Use this profile of the settings file.",
-            callback=_store,
-            expose_value=False,
-            autocompletion=completion.profiles,
+        _global(
+            metavar="NAME", help="Use this profile of the settings file.", autocompletion=completion.profiles
         ),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Read this settings file.", callback=_store, expose_value=False),
-    ] = None,
-    env_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Read this .env file.", callback=_store, expose_value=False),
-    ] = None,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="Print results and errors as JSON.", callback=_store, expose_value=False),
-    ] = False,
-    ids_only: Annotated[
-        bool,
-        typer.Option("--ids", "-q", help="Print results as bare ids.", callback=_store, expose_value=False),
-    ] = False,
+    config: Annotated[Path | None, _global(metavar="FILE", help="Read this settings file.")] = None,
+    env_file: Annotated[Path | None, _global(metavar="FILE", help="Read this .env file.")] = None,
+    as_json: Annotated[bool, _global("--json", help="Print results and errors as JSON.")] = False,
+    ids_only: Annotated[bool, _global("--ids", "-q", help="Print results as bare ids.")] = False,
     output: Annotated[
         Literal["json", "ids"] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FORMAT",
-            help="json or ids: the same as --json or --ids.",
-            callback=_store_output,
-            expose_value=False,
-        ),
+        _global("--output", "-o", metavar="FORMAT", help="json or ids: the same as --json or --ids."),
     ] = None,
-    debug: Annotated[
-        bool,
-        typer.Option(
-            "--debug", help="Log every request, and show errors in full.", callback=_store, expose_value=False
-        ),
-    ] = False,
+    debug: Annotated[bool, _global("--debug", help="Log every request, and show errors in full.")] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -184,7 +159,7 @@ def command(
     ids: bool = True,
     settings: bool = True,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that makes a function a command.
+    """Return a decorator that makes a function a command, which the help lists if `_SECTIONS` names it.
 
     Args:
         name: The command's name; `aliases` are names that the help does not list.

@@ -82,9 +82,9 @@ def run(own_sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert own_sandbox
     monkeypatch.delenv("COLUMNS", raising=False)
 
-    def run(*words: str, typed: str = "") -> Ran:
+    def run(*arguments: str, typed: str = "") -> Ran:
         monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
-        code = main(words)
+        code = main(arguments)
         printed = capsys.readouterr()
         return Ran(code, shown(printed.out), shown(printed.err))
 
@@ -97,7 +97,7 @@ def run_on_terminal(own_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Ru
     assert own_sandbox
 
     def run(
-        *words: str,
+        *arguments: str,
         width: int = 80,
         height: int = 24,
         typed: str = "",
@@ -111,7 +111,7 @@ def run_on_terminal(own_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Ru
             here.delenv("NO_COLOR", raising=False)
             if not colors:
                 here.setenv("NO_COLOR", "1")
-            code, written = _run_on_pty(here, words, typed, encoding)
+            code, written = _run_on_pty(here, arguments, typed, encoding)
         screen = Screen(width, height)
         screen.write(written)
         return Session(code, screen.lines, written)
@@ -120,7 +120,7 @@ def run_on_terminal(own_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 
 def _run_on_pty(
-    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], typed: str, encoding: str
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], typed: str, encoding: str
 ) -> tuple[int, str]:
     """Return the exit code of a command, and what it wrote to a pseudo-terminal."""
     controller, terminal = os.openpty()
@@ -142,7 +142,7 @@ def _run_on_pty(
             buffering = 1 if mode == "w" else -1  # by lines, as on a terminal
             stream = os.fdopen(os.dup(terminal), mode, buffering, encoding=encoding)
             monkeypatch.setattr(sys, name, streams.enter_context(stream))
-        code = main(words)
+        code = main(arguments)
     os.close(terminal)
     reader.join()
     os.close(controller)

@@ -102,7 +102,7 @@ def test_create_dry_run_creates_nothing(run: Run, own_sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "problem"),
+    ("arguments", "problem"),
     [
         (("create", "--name", "ab"), "--input-bos-uri: is required, unless --from-file is given"),
         (("create", "--endpoint", "e", *_URIS), "--name: is required"),
@@ -114,9 +114,9 @@ def test_create_dry_run_creates_nothing(run: Run, own_sandbox: Sandbox) -> None:
     ],
 )
 def test_create_with_a_bad_option_is_refused_before_any_request(
-    run: Run, own_sandbox: Sandbox, words: tuple[str, ...], problem: str
+    run: Run, own_sandbox: Sandbox, arguments: tuple[str, ...], problem: str
 ) -> None:
-    code, out, err = run(*words)
+    code, out, err = run(*arguments)
 
     assert (code, out, own_sandbox.requests) == (2, "", [])
     assert problem in err

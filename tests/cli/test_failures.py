@@ -169,7 +169,7 @@ def test_an_unforeseen_error_is_two_lines(run: Run, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("words", "nearest"),
+    ("arguments", "nearest"),
     [
         (["delte", "x"], "'delete'"),
         (["list", "--limt", "3"], "--limit"),
@@ -178,15 +178,15 @@ def test_an_unforeseen_error_is_two_lines(run: Run, monkeypatch: pytest.MonkeyPa
         (["list", "--status", "dnoe"], "'Done'"),
     ],
 )
-def test_a_mistyped_word_gets_the_nearest_as_answer(run: Run, words: list[str], nearest: str) -> None:
-    code, out, err = run(*words)
+def test_a_mistyped_argument_gets_the_nearest_as_answer(run: Run, arguments: list[str], nearest: str) -> None:
+    code, out, err = run(*arguments)
 
     assert (code, out, err.count("\n")) == (2, "", 2)
     assert nearest in err
 
 
 @pytest.mark.parametrize(
-    ("words", "rule"),
+    ("arguments", "rule"),
     [
         (["wait", "x", "--timeout", "soon"], "--timeout: 'soon' is not a duration with a unit: 90s, 5m, 2h"),
         (["wait", "x", "--timeout", "90"], "--timeout: '90' is not a duration with a unit"),
@@ -201,9 +201,9 @@ def test_a_mistyped_word_gets_the_nearest_as_answer(run: Run, words: list[str], 
     ],
 )
 def test_a_bad_value_gets_its_rule_as_answer_before_any_request(
-    run: Run, own_sandbox: Sandbox, words: list[str], rule: str
+    run: Run, own_sandbox: Sandbox, arguments: list[str], rule: str
 ) -> None:
-    code, out, err = run(*words)
+    code, out, err = run(*arguments)
 
     assert (code, out, own_sandbox.requests) == (2, "", [])
     assert rule in err

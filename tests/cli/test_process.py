@@ -71,11 +71,16 @@ def test_a_reader_that_leaves_ends_a_list_quietly(sandbox: Sandbox, environment:
     assert (listing.returncode, complaints) == (0, b"")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["config", "--example"]])
-def test_a_full_disk_is_one_line_and_exit_code_1(environment: dict[str, str], words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["config", "--example"]])
+def test_a_full_disk_is_one_line_and_exit_code_1(environment: dict[str, str], arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         ran = subprocess.run(
-            [*_COMMAND, *words], env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [*_COMMAND, *arguments],
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
 
     assert (ran.returncode, ran.stderr) == (1, "Error: [Errno 28] No space left on device\n")

@@ -117,10 +117,10 @@ def test_purge_of_nothing_succeeds_without_a_question(
 
 
 @pytest.mark.parametrize(
-    "words", [("--yes",), ("--status", "failed", "--max-tasks", "1", "--yes"), ("--older-than", "30")]
+    "arguments", [("--yes",), ("--status", "failed", "--max-tasks", "1", "--yes"), ("--older-than", "30")]
 )
-def test_purge_that_is_too_wide_is_refused(run: Run, filled: Sandbox, words: tuple[str, ...]) -> None:
-    code, _, err = run("purge", *words)
+def test_purge_that_is_too_wide_is_refused(run: Run, filled: Sandbox, arguments: tuple[str, ...]) -> None:
+    code, _, err = run("purge", *arguments)
 
     assert (code, err.startswith("Error: "), len(filled.tasks)) == (2, True, 4)
 
@@ -170,7 +170,7 @@ def test_purge_with_a_file_that_is_no_plan_is_refused(
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ("--plan", "plan.json", "--name", "x"),
         ("--plan", "plan.json", "--keep-newest", "1"),
@@ -181,9 +181,9 @@ def test_purge_with_a_file_that_is_no_plan_is_refused(
     ],
 )
 def test_purge_with_options_that_contradict_is_refused_before_any_request(
-    run: Run, own_sandbox: Sandbox, words: tuple[str, ...]
+    run: Run, own_sandbox: Sandbox, arguments: tuple[str, ...]
 ) -> None:
-    code, out, _ = run("purge", *words)
+    code, out, _ = run("purge", *arguments)
 
     assert (code, out, own_sandbox.requests) == (2, "", [])
 

@@ -24,7 +24,7 @@ def serve(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     """Return what serves a sandbox, uses it as `use` says, and sends a signal."""
     from qf_tasks.__main__ import main
 
-    def serve(*words: str, use: Callable[[TaskClient], object], number: int = signal.SIGINT) -> Ran:
+    def serve(*arguments: str, use: Callable[[TaskClient], object], number: int = signal.SIGINT) -> Ran:
         printed = ["", ""]
         pauses = iter(range(10))
 
@@ -40,7 +40,7 @@ def serve(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
                 os.kill(os.getpid(), number)
 
         monkeypatch.setattr("qf_tasks.cli.commands.sandbox.time.sleep", pause)
-        code = main(["sandbox", *words])
+        code = main(["sandbox", *arguments])
         return Ran(code, printed[0], printed[1] + capsys.readouterr().err)
 
     return serve

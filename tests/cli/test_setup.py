@@ -30,9 +30,9 @@ def test_version_is_that_of_the_package(run: Run) -> None:
     assert run("--version") == (0, f"qf-tasks {qf_tasks.__version__}\n", "")
 
 
-@pytest.mark.parametrize("words", [(), ("-h",), ("--help",)])
-def test_help_lists_every_command(run: Run, words: tuple[str, ...]) -> None:
-    code, out, err = run(*words)
+@pytest.mark.parametrize("arguments", [(), ("-h",), ("--help",)])
+def test_help_lists_every_command(run: Run, arguments: tuple[str, ...]) -> None:
+    code, out, err = run(*arguments)
 
     assert (code, err) == (0, "")
     assert [name for name in _COMMANDS if f"\n  {name} " not in out] == []
@@ -47,7 +47,7 @@ def test_help_of_a_command_has_two_examples_and_no_python_types(run: Run, comman
     examples = out[out.index("\nExamples:\n") :]
     assert examples.count("\n  qf-tasks ") + examples.count("\n  eval ") >= 2
     assert max(map(len, out.splitlines())) <= 100
-    assert [word for word in ("<str>", "<bool>", "list[", "TEXT...", "INTEGER", "x>=") if word in out] == []
+    assert [text for text in ("<str>", "<bool>", "list[", "TEXT...", "INTEGER", "x>=") if text in out] == []
 
 
 @pytest.mark.parametrize("alias", ["ls", "rm", "cancel", "describe"])
@@ -61,7 +61,7 @@ def test_no_option_takes_a_key() -> None:
         option for command in build().commands.values() for param in command.params for option in param.opts
     ]
 
-    named = [option for option in options if any(word in option for word in ("secret", "access", "token"))]
+    named = [option for option in options if any(text in option for text in ("secret", "access", "token"))]
     assert named == []
 
 
@@ -174,8 +174,8 @@ def configure(
     monkeypatch.delenv("QIANFAN_ACCESS_KEY")
     monkeypatch.delenv("QIANFAN_SECRET_KEY")
     monkeypatch.setattr("getpass.getpass", lambda _question: own_sandbox.secret_key)
-    return lambda *words, typed=f"{own_sandbox.access_key}\n": run_on_terminal(
-        "configure", "--base-url", own_sandbox.url, *words, typed=typed, width=200
+    return lambda *arguments, typed=f"{own_sandbox.access_key}\n": run_on_terminal(
+        "configure", "--base-url", own_sandbox.url, *arguments, typed=typed, width=200
     )
 
 
@@ -261,8 +261,8 @@ def test_configure_does_not_echo_the_secret_key(sandbox: Sandbox) -> None:
     """Type the keys into a process that owns its terminal, as a shell would start it."""
     process, controller = pty.fork()
     if process == 0:
-        words = ["configure", "--base-url", sandbox.url]
-        os.execv(sys.executable, [sys.executable, "-m", "qf_tasks", *words])  # noqa: S606
+        arguments = ["configure", "--base-url", sandbox.url]
+        os.execv(sys.executable, [sys.executable, "-m", "qf_tasks", *arguments])  # noqa: S606
     shown = b""
     for question, answer in ((b"Access key:", sandbox.access_key), (b"(not shown):", sandbox.secret_key)):
         while question not in shown:
@@ -335,11 +335,13 @@ def test_demo_shows_a_delete_and_three_rejections_without_settings(
     assert [line for line in printed.out.splitlines() if len(line) > 80 or line != line.rstrip()] == []
 
 
-def _completed(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Return what a shell is offered for the last word."""
+def _completed(
+    arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> list[str]:
+    """Return what a shell is offered for the last argument."""
     monkeypatch.setenv("_QF_TASKS_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", words)
-    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+    monkeypatch.setenv("COMP_WORDS", arguments)
+    monkeypatch.setenv("COMP_CWORD", str(len(arguments.split(" ")) - 1))
     with pytest.raises(SystemExit):
         main([])
     return capsys.readouterr().out.split()

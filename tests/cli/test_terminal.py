@@ -127,7 +127,7 @@ def test_a_command_that_takes_a_while_says_what_it_does(
     run_on_terminal: RunOnTerminal, own_sandbox: Sandbox, command: str
 ) -> None:
     own_sandbox.add_task("infer-a")
-    words = {
+    arguments = {
         "get": ("get", "infer-a"),
         "list": ("list",),
         "purge": ("purge", "--name", "none"),
@@ -138,7 +138,7 @@ def test_a_command_that_takes_a_while_says_what_it_does(
     }[command]
     doing = {"get": "Reading 1 task", "create": "Creating 'nightly'"}.get(command, "Listing tasks")
 
-    _, screen, written = run_on_terminal(*words)
+    _, screen, written = run_on_terminal(*arguments)
 
     assert f"{doing} ... 0:00:0" in written
     assert not any(line.startswith(doing) for line in screen)  # and it is gone at the end

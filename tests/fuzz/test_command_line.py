@@ -20,7 +20,7 @@ from .verbs import TASKS
 
 pytestmark = pytest.mark.fuzz
 
-TypeWords = Callable[[list[str], str], tuple[int, str]]
+RunArguments = Callable[[list[str], str], tuple[int, str]]
 
 _CREATION = ["--name", "nightly", "--input-bos-uri", "bos:/b/i", "--output-bos-uri", "bos:/b/o"]
 # What each requires, then what it accepts; `sandbox` is not among them, as it serves until Ctrl-C.
@@ -61,8 +61,8 @@ _COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "config": ([], ["--example", "--config"]),
     "demo": ([], ["--debug"]),
 }
-_any_word = st.text(st.characters(exclude_characters="\0/"), max_size=9)
-_values = _any_word | st.sampled_from(
+_any_argument = st.text(st.characters(exclude_characters="\0/"), max_size=9)
+_values = _any_argument | st.sampled_from(
     [
         *(
             *TASKS,
@@ -95,47 +95,47 @@ def _nearly_right(draw: st.DrawFn) -> list[str]:
             st.tuples(st.sampled_from(accepted), _values) | st.tuples(st.sampled_from(accepted)), max_size=3
         )
     )
-    return [command, *required, *(word for part in odd for word in part), *draw(_common)]
+    return [command, *required, *(argument for part in odd for argument in part), *draw(_common)]
 
 
 _options = st.sampled_from(sorted({option for _, accepted in _COMMANDS.values() for option in accepted}))
-_any_words = st.lists(st.sampled_from([*_COMMANDS]) | _options | _values, max_size=9)
+_any_arguments = st.lists(st.sampled_from([*_COMMANDS]) | _options | _values, max_size=9)
 
 
 @pytest.fixture
-def type_words(
+def run_arguments(
     sandbox: Sandbox,
     sandbox_time: SandboxTime,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> TypeWords:
-    """Return what runs a command against tasks that run, and returns its exit code and stderr."""
+) -> RunArguments:
+    """Return what runs a command against running tasks, and returns its exit code and stderr."""
     for name, value in sandbox.env().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("QF_TASKS_MAX_RETRIES", "0")
     monkeypatch.setattr(TaskClient, "_clock", Clock(sandbox_time.now, sandbox_time.sleep))
 
-    def type_words(words: list[str], answer: str) -> tuple[int, str]:
+    def run_arguments(arguments: list[str], answer: str) -> tuple[int, str]:
         sandbox.reset()
         for task_id in TASKS:
             sandbox.add_task(task_id, run_status="Running", ends_after=60)
         monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
-        return main(words), capsys.readouterr().err
+        return main(arguments), capsys.readouterr().err
 
-    return type_words
+    return run_arguments
 
 
-@given(words=_nearly_right(), answer=st.sampled_from(["y\n", "n\n", "infer-2\n", ""]) | _any_word)
-def test_type_command_with_any_values_ends_with_an_exit_code(
-    type_words: TypeWords, words: list[str], answer: str
+@given(arguments=_nearly_right(), answer=st.sampled_from(["y\n", "n\n", "infer-2\n", ""]) | _any_argument)
+def test_a_command_with_any_values_ends_with_an_exit_code(
+    run_arguments: RunArguments, arguments: list[str], answer: str
 ) -> None:
-    code, printed = type_words(words, answer)
+    code, printed = run_arguments(arguments, answer)
     assert 0 <= code <= 5
     assert "Traceback" not in printed
 
 
-@given(words=_any_words)
-def test_type_any_words_ends_with_an_exit_code(type_words: TypeWords, words: list[str]) -> None:
-    code, printed = type_words(words, "")
+@given(arguments=_any_arguments)
+def test_any_arguments_end_with_an_exit_code(run_arguments: RunArguments, arguments: list[str]) -> None:
+    code, printed = run_arguments(arguments, "")
     assert 0 <= code <= 5
     assert "Traceback" not in printed
