@@ -3,6 +3,8 @@
 import io
 import json
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -123,6 +125,17 @@ def test_sdk_copies_and_deletes_objects(sandbox: Sandbox, bos: Any) -> None:
 
     assert [error.key for error in response.errors] == ["missing"]
     assert sandbox.objects == {}
+
+
+def test_url_that_the_sdk_signed_in_advance_is_accepted(sandbox: Sandbox, bos: Any) -> None:
+    sandbox.put("bos:/bucket/a b", "shared")
+
+    url = bos.generate_pre_signed_url("bucket", "a b").decode()
+
+    with urllib.request.urlopen(url) as response:  # noqa: S310 - of the sandbox
+        assert response.read() == b"shared"
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(url.replace("a%20b", "other"))  # noqa: S310
 
 
 def test_sdk_manages_buckets(sandbox: Sandbox, bos: Any) -> None:

@@ -126,6 +126,19 @@ def test_answer_gets_each_record_and_none_fails_it() -> None:
     assert sorted(line["output"]["result"] for line in lines) == ["Q0", "Q1", "Q2", "Q4"]
 
 
+def test_set_answers_counts_for_tasks_that_end_from_now_on() -> None:
+    with make_sandbox() as sandbox:
+        put_records(sandbox, count=2)
+        before = run(sandbox)
+        sandbox.set_answers(lambda _: "4", fail_records=["a.jsonl-1"])
+        after = run(sandbox)
+
+        first, second = (outputs(sandbox, task)["a.jsonl"] for task in (before, after))
+
+    assert len(first) == 2
+    assert [line["output"]["result"] for line in second] == ["4"]
+
+
 def test_answer_that_raises_fails_the_task() -> None:
     with make_sandbox(answer=lambda record: record["missing"]) as sandbox:
         put_records(sandbox)
