@@ -89,7 +89,7 @@ def test_journal_has_two_lines_for_each_of_many_tasks(
 
     client.delete_many(task_ids, journal=journal)
 
-    expected = [("intent", task_id, None) for task_id in task_ids]
+    expected: list[tuple[str, str, str | None]] = [("intent", task_id, None) for task_id in task_ids]
     expected += [("outcome", task_id, "deleted") for task_id in task_ids]
     assert sorted(events(journal)) == sorted(expected)
 

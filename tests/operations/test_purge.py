@@ -251,8 +251,8 @@ def test_plan_purge_of_random_tasks_keeps_every_rule(
     stop_first: bool,
 ) -> None:
     sandbox.reset()
-    for task in tasks:
-        sandbox.add_task(**task)
+    for fields in tasks:
+        sandbox.add_task(**fields)
     cut = NOW - 3 * DAY
     listed = list(blocking_client.list())
     matching = [task for task in listed if task.name in ("a1", "a2") and task.creator == "me"]
