@@ -505,7 +505,8 @@ def test_delete_sends_what_the_sdk_itself_sends(
 ) -> None:
     config = qianfan.get_config()
     for name, value in sandbox.env().items():
-        monkeypatch.setattr(config, name.removeprefix("QIANFAN_"), value)
+        if name.startswith("QIANFAN_"):
+            monkeypatch.setattr(config, name.removeprefix("QIANFAN_"), value)
 
     sandbox.add_task("infer-1")
     call_action(ROUTE, DELETE, {"taskId": "infer-1"})
