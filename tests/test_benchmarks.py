@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CASES = ["delete", "overhead", "bulk", "wait", "listing", "import"]
-WITH_TARGETS = ["delete", "bulk", "wait", "listing", "import"]
+CASES = ["delete", "overhead", "bulk", "wait", "waits", "gets", "listing", "import"]
+WITH_TARGETS = ["delete", "bulk", "wait", "waits", "listing", "import"]
 
 
 def run(*options: str) -> str:

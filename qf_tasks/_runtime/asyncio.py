@@ -266,8 +266,8 @@ class _SharedWork:
 async def end_tasks(tasks: Collection[asyncio.Task[Any]], *, finish: bool = False) -> None:
     """Return when tasks have finished, or have been cancelled unless they should finish.
 
-    A cancellation meanwhile cancels them too, and does not wait. An exception of a task that is cancelled here,
-    even if it has ended, is not reported by asyncio.
+    A cancellation meanwhile cancels them too, and does not wait. Even after its end, a task that is cancelled
+    does not make asyncio report its exception.
     """
     if not tasks:
         return

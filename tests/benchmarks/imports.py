@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tests.benchmarks.measuring import MILLI, Case, Figure, Size, at_most
 from tests.benchmarks.server import ROOT
 
-_HEAVY = {"aiohttp", "pydantic_settings", "qianfan", "requests", "rich", "tenacity", "typer"}
+_HEAVY = {"aiohttp", "qianfan", "requests", "rich", "typer"}
 _HELP = "import runpy; sys.argv = ['qf-tasks', '--help']; runpy.run_module('qf_tasks', run_name='__main__')"
 _STATEMENTS = {
     "import qianfan": "import qianfan",

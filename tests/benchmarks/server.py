@@ -40,12 +40,12 @@ class Server:
 
 
 @contextmanager
-def running(scheme: str, *, service_time: float = 0.0) -> Iterator[Server]:
-    """Start a server; the end of its input is the end of its process."""
+def running(scheme: str, *, service_time: float = 0.0, frozen: bool = True) -> Iterator[Server]:
+    """Start a server, whose clock runs unless frozen; the end of its input is the end of its process."""
     with TemporaryDirectory() as directory:
         ca_bundle = Path(directory, "ca.pem")
         with subprocess.Popen(
-            [sys.executable, "-m", __spec__.name, scheme, str(service_time), ca_bundle],
+            [sys.executable, "-m", __spec__.name, scheme, str(service_time), str(int(frozen)), ca_bundle],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -54,10 +54,10 @@ def running(scheme: str, *, service_time: float = 0.0) -> Iterator[Server]:
             yield Server(process, ca_bundle)
 
 
-def _serve(scheme: str, service_time: float, ca_bundle: Path) -> None:
+def _serve(scheme: str, service_time: float, frozen: bool, ca_bundle: Path) -> None:
     with Sandbox(
         ssl_context=_tls(ca_bundle) if scheme == "https" else None,
-        frozen=True,
+        frozen=frozen,
         service_time=service_time,
         remember=100_000,
     ) as sandbox:
@@ -87,4 +87,4 @@ def _tls(ca_bundle: Path) -> ssl.SSLContext:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]))
+    _serve(sys.argv[1], float(sys.argv[2]), sys.argv[3] == "1", Path(sys.argv[4]))

@@ -20,7 +20,8 @@ from baidubce.auth.bce_credentials import BceCredentials
 from baidubce.auth.bce_v1_signer import sign
 from qianfan.resources.console.utils import call_action
 
-from qf_tasks import Settings, TaskClient
+from qf_tasks import AsyncTaskClient, Settings, TaskClient
+from qf_tasks._runtime.asyncio import AsyncClock
 from qf_tasks._runtime.blocking import Clock
 from tests.benchmarks.server import Server
 
@@ -34,13 +35,24 @@ def facade(server: Server, clock: Clock | None = None) -> TaskClient:
     class TimedClient(TaskClient):
         _clock: ClassVar[Clock] = clock or Clock()
 
-    return TimedClient(
-        Settings(
-            access_key=server.access_key,
-            secret_key=server.secret_key,
-            base_url=server.url,
-            ca_bundle=server.ca_bundle if server.url.startswith("https") else None,
-        )
+    return TimedClient(_settings(server))
+
+
+def async_facade(server: Server, clock: AsyncClock | None = None) -> AsyncTaskClient:
+    """Return an asyncio client of ours, with a time of its own where that is given."""
+
+    class TimedClient(AsyncTaskClient):
+        _clock: ClassVar[AsyncClock] = clock or AsyncClock()
+
+    return TimedClient(_settings(server))
+
+
+def _settings(server: Server) -> Settings:
+    return Settings(
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+        base_url=server.url,
+        ca_bundle=server.ca_bundle if server.url.startswith("https") else None,
     )
 
 
