@@ -1,4 +1,4 @@
-"""The benchmarks run and tell: figures come out of every case. What they are is no matter of a test."""
+"""Every case of the benchmarks runs and gives figures; their values are not tested."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def delete(size: Size) -> Case:
 
 def _delete_over(scheme: str, calls: int) -> Iterator[Figure]:
     with running(scheme) as server:
-        task_ids = iter(server.tell("add_tasks", count=4 * (calls + 1)))
+        task_ids = iter(server.run("add_tasks", count=4 * (calls + 1)))
         post = wire(server, DELETE)
         with _subjects(server, task_ids) as subjects:
             seconds = medians({**subjects, "wire": lambda: post({"taskId": next(task_ids)})}, calls)
@@ -48,7 +48,7 @@ def _delete_over(scheme: str, calls: int) -> Iterator[Figure]:
 
 
 def overhead(size: Size) -> Case:
-    """Measure what is left of a call where the answer is there at once."""
+    """Measure what is left of a call whose response is there at once."""
     never_ending = iter(lambda: "infer-9ia3kc1wt9mp", "")
     with running("http") as server, _subjects(server, never_ending) as subjects, _no_network():
         seconds = medians(subjects, size.calls)
@@ -84,15 +84,15 @@ def _subjects(server: Server, task_ids: Iterator[str]) -> Iterator[dict[str, Cal
 
 @contextmanager
 def _no_network() -> Iterator[None]:
-    """Let every request of this process be answered at once."""
+    """Give every request of this process its response at once."""
 
     def send(_self: HTTPAdapter, request: requests.PreparedRequest, **_options: object) -> requests.Response:
-        answer = requests.Response()
-        answer.status_code = 200
-        answer.headers["x-bce-request-id"] = _REQUEST_ID
-        answer.raw = io.BytesIO(_BODY)
-        answer.request = request
-        return answer
+        response = requests.Response()
+        response.status_code = 200
+        response.headers["x-bce-request-id"] = _REQUEST_ID
+        response.raw = io.BytesIO(_BODY)
+        response.request = request
+        return response
 
     def request(_self: Sender, *_request: object, **_options: object) -> RawResponse:
         return RawResponse(200, {"x-bce-request-id": _REQUEST_ID}, _BODY)

@@ -47,7 +47,7 @@ class _Import(NamedTuple):
 
 
 def imports(size: Size) -> Case:
-    """Measure imports against that of the SDK, and look for what should not be loaded."""
+    """Measure imports against that of the SDK, and find what should not be loaded."""
     turns = [{name: _run(text) for name, text in _STATEMENTS.items()} for _ in range(size.processes + 1)]
     found = turns[-1]
     seconds = {name: statistics.median(turn[name].seconds for turn in turns[1:]) for name in found}

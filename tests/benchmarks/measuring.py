@@ -57,7 +57,7 @@ class Target(NamedTuple):
     is_least: bool = False
 
     def __str__(self) -> str:
-        """Return it as one would say it."""
+        """Return it as the table prints it."""
         return f"{'≥' if self.is_least else '≤'} {self.limit:g}"
 
 

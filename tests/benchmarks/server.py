@@ -1,4 +1,4 @@
-"""The server of a benchmark: a sandbox in a process of its own, turned from here by lines of JSON."""
+"""The server of a benchmark: a sandbox in a process of its own, controlled by lines of JSON."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Server:
     def __init__(self, process: subprocess.Popen[str], ca_bundle: Path) -> None:
         self._process = process
         self.ca_bundle = ca_bundle
-        self.access_key, self.secret_key, self.url = self.tell("whereabouts")
+        self.access_key, self.secret_key, self.url = self.run("address")
         self.netloc = urlsplit(self.url).netloc
 
-    def tell(self, command: str, **arguments: Any) -> Any:
-        """Return what a command answers: one of those at the end of this file."""
+    def run(self, command: str, **arguments: Any) -> Any:
+        """Return the result of a command: one of those at the end of this file."""
         assert self._process.stdin
         assert self._process.stdout
         print(json.dumps([command, arguments]), file=self._process.stdin, flush=True)
@@ -62,7 +62,7 @@ def _serve(scheme: str, service_time: float, frozen: bool, ca_bundle: Path) -> N
         remember=100_000,
     ) as sandbox:
         commands: dict[str, Callable[..., Any]] = {
-            "whereabouts": lambda: (sandbox.access_key, sandbox.secret_key, sandbox.url),
+            "address": lambda: (sandbox.access_key, sandbox.secret_key, sandbox.url),
             "add_tasks": sandbox.add_tasks,
             "add_task": sandbox.add_task,
             "advance": sandbox.advance,
@@ -74,7 +74,7 @@ def _serve(scheme: str, service_time: float, frozen: bool, ca_bundle: Path) -> N
 
 
 def _tls(ca_bundle: Path) -> ssl.SSLContext:
-    """Return the server's side of TLS, and write what its clients are to trust.
+    """Return the server's side of TLS, and write the CA bundle of its clients.
 
     That is the test's own authority beside the public ones: a client of the service reads those too, and
     the raw SDK does so at every call.

@@ -57,7 +57,7 @@ def _settings(server: Server) -> Settings:
 
 
 def raw_sdk(server: Server) -> Callable[[str, dict[str, Any]], Any]:
-    """Return the SDK's own call as its documentation has it; its answer is the body."""
+    """Return the SDK's own call as its documentation has it; its response is the body."""
     config = qianfan.get_config()
     config.ACCESS_KEY = server.access_key
     config.SECRET_KEY = server.secret_key
@@ -81,17 +81,17 @@ def bare_session(server: Server, action: str) -> Callable[[dict[str, Any]], None
 def wire(server: Server, action: str) -> Callable[[dict[str, Any]], None]:
     """Return the same by the standard library: hardly more than the server's own time."""
     if server.url.startswith("https"):
-        trusting = ssl.create_default_context(cafile=str(server.ca_bundle))
-        connection: HTTPConnection = HTTPSConnection(server.netloc, context=trusting)
+        context = ssl.create_default_context(cafile=str(server.ca_bundle))
+        connection: HTTPConnection = HTTPSConnection(server.netloc, context=context)
     else:
         connection = HTTPConnection(server.netloc)
     target, headers = f"{ROUTE}?Action={action}", _signed(server, action)
 
     def post(params: dict[str, Any]) -> None:
         connection.request("POST", target, json.dumps(params), headers)
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == HTTPStatus.OK
+        response = connection.getresponse()
+        response.read()
+        assert response.status == HTTPStatus.OK
 
     return post
 

@@ -37,10 +37,10 @@ async def _waits_on_a_loop(server: Server, size: Size) -> list[Figure]:
         await asyncio.sleep(seconds)
 
     async with async_facade(server, AsyncClock(sleep=sleep)) as client:
-        warm_up = server.tell("add_tasks", count=_AT_A_TIME)
+        warm_up = server.run("add_tasks", count=_AT_A_TIME)
         await asyncio.gather(*map(client.get, warm_up))  # imports the SDK, opens connections
         task_ids = _running_tasks(server, size)
-        requests = server.tell("count_requests")
+        requests = server.run("count_requests")
         watch = _LoopWatch()
         measuring = asyncio.create_task(watch.measure())
         started = time.perf_counter()
@@ -49,12 +49,13 @@ async def _waits_on_a_loop(server: Server, size: Size) -> list[Figure]:
         measuring.cancel()
     polls = sleeps / len(task_ids) + 1
     # The end of each task takes a request of its own, however it is polled.
-    per_poll = (server.tell("count_requests") - requests - len(task_ids)) / polls
+    per_poll = (server.run("count_requests") - requests - len(task_ids)) / polls
     return [
         Figure("asyncio, wall", wall, "s"),
         Figure("asyncio, threads", watch.threads, "", at_most(18)),
         Figure("asyncio, longest stall of the loop", max(watch.stalls) * MILLI, "ms", at_most(60)),
         Figure("asyncio, p99 stall of the loop", _p99(watch.stalls) * MILLI, "ms", at_most(10)),
+        Figure("asyncio, longest CPU time of the loop", max(watch.cpu_seconds) * MILLI, "ms"),
         Figure("asyncio, polls of each wait", polls),
         Figure("asyncio, requests per poll", per_poll, "requests", at_most(3)),
     ]
@@ -74,24 +75,26 @@ def _waits_in_threads(server: Server, size: Size) -> Iterator[Figure]:
 
 
 def _running_tasks(server: Server, size: Size) -> list[str]:
-    task_ids: list[str] = server.tell(
+    task_ids: list[str] = server.run(
         "add_tasks", count=size.waited, run_status="Running", ends_after=size.wait_seconds
     )
     return task_ids
 
 
 class _LoopWatch:
-    """Measures by how much the loop is late, and how many threads there are."""
+    """Measures by how much the loop is late, how long it computes, and how many threads there are."""
 
     def __init__(self) -> None:
         self.stalls: list[float] = [0.0, 0.0]
+        self.cpu_seconds: list[float] = [0.0]
         self.threads = 0
 
     async def measure(self) -> None:
         while True:
-            before = time.perf_counter()
+            before, cpu_before = time.perf_counter(), time.thread_time()
             await asyncio.sleep(_TICK)
             self.stalls.append(time.perf_counter() - before - _TICK)
+            self.cpu_seconds.append(time.thread_time() - cpu_before)
             self.threads = max(self.threads, threading.active_count())
 
 
@@ -102,7 +105,7 @@ def _p99(values: list[float]) -> float:
 def gets(size: Size) -> Case:
     """Measure many gets, 16 at a time: asyncio, threads, and the SDK in threads."""
     with running("http") as server, facade(server) as client, asyncio.Runner() as runner:
-        task_id = server.tell("add_task")
+        task_id = server.run("add_task")
         raw = raw_sdk(server)
         async_client = async_facade(server)
 
