@@ -179,22 +179,25 @@ class SoftTimeLimit(Exception):
     """What a signal handler of other code may raise."""
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, SoftTimeLimit, RuntimeError, OSError])
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit, SoftTimeLimit, RuntimeError, OSError])
 @pytest.mark.parametrize("function", _FUNCTIONS)
 def test_call_interrupted_anywhere_shows_no_secret(
-    client: TaskClient, monkeypatch: pytest.MonkeyPatch, function: str, kind: type[BaseException]
+    blocking_client: TaskClient,
+    monkeypatch: pytest.MonkeyPatch,
+    function: str,
+    exception: type[BaseException],
 ) -> None:
     def interrupt(*_args: object, **_kwargs: object) -> None:
         try:
             raise ValueError(CANARY + _ECHO)
         except ValueError:
-            raise kind from None
+            raise exception from None
 
-    client.models()
+    blocking_client.models()
     owner, name = _FUNCTIONS[function]
     monkeypatch.setattr(owner, name, interrupt)
-    with pytest.raises(kind) as caught:
-        client.delete("infer-1")
+    with pytest.raises(exception) as caught:
+        blocking_client.delete("infer-1")
     assert_clean(*seen_of(caught.value))
 
 

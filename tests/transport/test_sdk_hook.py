@@ -293,8 +293,8 @@ def test_first_call_leaves_imports_of_pyarrow_by_others_unchanged(sandbox: Sandb
     assert run(script, sandbox) == "missing for others\nfound by the SDK: True\n"
 
 
-@pytest.mark.parametrize("kind", ["KeyboardInterrupt", "TimeoutError"])
-def test_call_after_interrupted_import_of_the_sdk_works(sandbox: Sandbox, kind: str) -> None:
+@pytest.mark.parametrize("exception", ["KeyboardInterrupt", "TimeoutError"])
+def test_call_after_interrupted_import_of_the_sdk_works(sandbox: Sandbox, exception: str) -> None:
     script = f"""
         import sys
         from qf_tasks import Settings
@@ -306,7 +306,7 @@ def test_call_after_interrupted_import_of_the_sdk_works(sandbox: Sandbox, kind: 
             if event == "import" and countdown:
                 countdown -= 1
                 if countdown == 0:
-                    raise {kind}
+                    raise {exception}
 
         sys.addaudithook(interrupt)
         transport = Transport(Settings.load())
@@ -314,7 +314,7 @@ def test_call_after_interrupted_import_of_the_sdk_works(sandbox: Sandbox, kind: 
         for countdown in (3, 60, 150):
             try:
                 transport.call("DescribeBatchInferenceModel", {{}})
-            except {kind}:
+            except {exception}:
                 print("interrupted", len(sys.meta_path) - before)
         countdown = 0
         print(transport.call("DescribeBatchInferenceModel", {{}}).status)
