@@ -50,7 +50,10 @@ def task(response: Response, task_id: str) -> Task:
     decoded = _task(response.result, response.request_id)
     if decoded is None or decoded.task_id != task_id:
         raise _bad_result(
-            response, GET, "The response does not describe the task that was asked for", task_id=task_id
+            response,
+            "The response does not describe the task that was asked for",
+            action=GET,
+            task_id=task_id,
         )
     return decoded
 
@@ -63,11 +66,11 @@ def task_page(response: Response) -> TaskPage:
     """
     result = response.result
     if not isinstance(result, dict) or not isinstance(result.get("taskList"), list):
-        raise _bad_result(response, LIST, "The response holds no list of tasks")
+        raise _bad_result(response, "The response holds no list of tasks", action=LIST)
     decoded = [_task(raw, response.request_id) for raw in result["taskList"]]
     tasks = tuple(task for task in decoded if task is not None)
     if len(tasks) < len(decoded):
-        raise _bad_result(response, LIST, "A listed task has no id or state")
+        raise _bad_result(response, "A listed task has no id or state", action=LIST)
     page_info = result.get("pageInfo")
     page_info = page_info if isinstance(page_info, dict) else {}
     return TaskPage(
@@ -88,7 +91,7 @@ def created_task_id(response: Response) -> str:
     if task_id := _identifier(result, "taskId") if isinstance(result, dict) else None:
         return task_id
     raise _bad_result(
-        response, CREATE, "The response to the create has no task id", may_have_been_applied=True
+        response, "The response to the create has no task id", action=CREATE, may_have_been_applied=True
     )
 
 
@@ -100,7 +103,7 @@ def supported_models(response: Response) -> SupportedModels:
     """
     result = response.result
     if not isinstance(result, dict):
-        raise _bad_result(response, MODELS, "The response holds no models")
+        raise _bad_result(response, "The response holds no models", action=MODELS)
     return SupportedModels(
         common=_families(result.get("commonModelList")),
         custom=_families(result.get("customModelList")),
@@ -190,11 +193,9 @@ def _time(raw: Mapping[str, Any], name: str) -> datetime | None:
         return None
 
 
-def _bad_result(
-    response: Response, action: str, problem: str, **details: Unpack[ErrorDetails]
-) -> BadResponseError:
+def _bad_result(response: Response, problem: str, **details: Unpack[ErrorDetails]) -> BadResponseError:
     details["status"], details["request_id"] = response.status, response.request_id
-    details["action"], details["attempts"] = action, response.attempts
+    details["attempts"] = response.attempts
     return BadResponseError(
         f"{problem}: {excerpt(json.dumps(response.body, ensure_ascii=False).encode())}", **details
     )
