@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -55,6 +56,8 @@ def run(operation: Awaitable[Result]) -> Result:
     The traceback of an error begins here: the frames of the operations explain nothing to a caller.
     """
     steps = operation.__await__()
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)  # else a loop that runs in this thread ends our iterators when it ends
     try:
         next(steps)
     except StopIteration as stop:
@@ -62,6 +65,8 @@ def run(operation: Awaitable[Result]) -> Result:
         return result
     except QfTasksError as error:
         raise without_frames(error) from error.__cause__
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
     raise AssertionError("an operation awaited something that is not of its runtime")
 
 
@@ -84,9 +89,12 @@ class BlockingIterator(Generic[Result], Iterator[Result]):
     def __next__(self) -> Result:
         """Return the next result, with requests if necessary."""
         try:
-            return run(anext(self._operation))
+            return run(self._next())
         except StopAsyncIteration:
             raise StopIteration from None
+
+    async def _next(self) -> Result:
+        return await anext(self._operation)
 
     def close(self) -> None:
         """End the operation."""

@@ -103,6 +103,16 @@ def test_iterator_that_is_abandoned_ends_its_operation() -> None:
     assert numbers.has_ended
 
 
+def test_iterator_begun_in_a_loop_goes_on_after_it() -> None:
+    results = BlockingIterator(Numbers().results(), "client.numbers")
+
+    async def begin() -> int:
+        return next(results)
+
+    assert asyncio.run(begin()) == 0
+    assert list(results) == [1, 2]
+
+
 def test_each_raises_what_the_work_raises_and_begins_nothing_else() -> None:
     begun: list[int] = []
 
