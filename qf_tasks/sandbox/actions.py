@@ -23,6 +23,7 @@ from .store import (
     Transition,
 )
 from .validation import Body, read_new_task, read_page_request, read_task_id
+from .worker import Worker
 
 QUOTA = 20
 
@@ -59,6 +60,7 @@ class Actions:
     durations: Durations
     account: str
     now: float
+    worker: Worker
 
     def create(self, body: Body) -> dict[str, str]:
         """Create a task that queues, runs and gets Done."""
@@ -82,6 +84,7 @@ class Actions:
             transitions=transitions,
             creator=self.account,
         )
+        self.worker.add(task)
         return {"taskId": self.store.add(task)}
 
     def describe(self, body: Body) -> dict[str, Any]:

@@ -58,3 +58,30 @@ class ServerBehavior:
 
     # A choice: the error (status, code, message) of every signed request: arrears, maintenance.
     reject_all: tuple[int, str, str] | None = None
+
+    # A choice: whether a bucket has to be created before its first use, or comes into being by it.
+    missing_buckets_refused: bool = False
+
+    # A choice: the status of deleting an object that does not exist, 404 with `NoSuchKey` or 204.
+    missing_object_delete_status: Literal[404, 204] = 404
+
+    # A choice: whether a truncated list of objects has `nextMarker`.
+    object_next_marker: bool = True
+
+    # The shape of `output` in a result: `output.result` of older models, or `output.choices` of newer ones.
+    output_shape: Literal["result", "choices"] = "result"
+
+    # A choice: the line of a record that failed is missing, or has `error` in place of `output`.
+    failed_record: Literal["absent", "error"] = "absent"
+
+    # A choice: the name of an output file is that of its input file, or numbered.
+    output_names: Literal["input", "numbered"] = "input"
+
+    # A choice: seconds of the sandbox's clock after the end of a task until its output is in the store.
+    output_delay: float = 0.0
+
+    # A choice: whether a task that was stopped leaves the results of the records that it had processed.
+    partial_output: bool = False
+
+    # The smallest part of a multipart upload in bytes, the last one excepted; tests may lower it.
+    min_part_size: int = 5 * 1024 * 1024

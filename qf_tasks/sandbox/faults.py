@@ -8,9 +8,12 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
+from .content import Content
 from .http_messages import JSON_TYPE, Response, dump_json, error
+
+Body = TypeVar("Body", bytes, Content)
 
 _PROXY_PAGE = "<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>\n"
 
@@ -37,6 +40,9 @@ class Fault:
     zeros: int = 0
     zeros_are_compressed: bool = False
     sends: Literal["all", "half", "nothing"] = "all"
+    resets: bool = False
+    resets_upload: bool = False
+    changes_byte: bool = False
 
     def __repr__(self) -> str:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -88,7 +94,7 @@ class Fault:
 
     @classmethod
     def reset_before(cls) -> Self:
-        """The connection is reset before the request is carried out."""
+        """The connection is reset, when the request has been received, before it is carried out."""
         return cls(applied=False, sends="nothing")
 
     @classmethod
@@ -100,6 +106,21 @@ class Fault:
     def truncated(cls) -> Self:
         """The request is carried out; the connection is closed after half of the response's body."""
         return cls(applied=True, sends="half")
+
+    @classmethod
+    def reset_during(cls) -> Self:
+        """The request is carried out; the connection is reset after half of the response's body."""
+        return cls(applied=True, sends="half", resets=True)
+
+    @classmethod
+    def reset_upload(cls) -> Self:
+        """The connection is reset when half of an object or part has been received, which is not stored."""
+        return cls(applied=False, sends="nothing", resets_upload=True)
+
+    @classmethod
+    def corrupt(cls) -> Self:
+        """The request is carried out; a byte in the middle of the response's body is another one."""
+        return cls(applied=True, changes_byte=True)
 
     @classmethod
     def slow(cls, seconds: float) -> Self:
@@ -178,19 +199,27 @@ class Fault:
         status = self.status_code or response.status
         if self.content is not None:
             return Response(status, dict(self.extra_headers), self.content)
-        body = response.body
+        headers, body = response.headers, response.body
         if self.error is not None:
-            body = error(request_id, status, *self.error).body
+            rejected = error(request_id, status, *self.error)
+            headers, body = headers | rejected.headers, rejected.body
         if self.function is not None:
-            body = dump_json(self.function(json.loads(body)))
+            body = dump_json(self.function(json.loads(bytes(body))))
+        if self.changes_byte:
+            body = _with_changed_byte(bytes(body))
         replaced = {name.lower() for name, _ in self.extra_headers}
-        kept = {name: text for name, text in response.headers.items() if name.lower() not in replaced}
+        kept = {name: text for name, text in headers.items() if name.lower() not in replaced}
         return Response(status, kept | dict(self.extra_headers), body)
 
-    def sent_part(self, body: bytes) -> bytes:
+    def sent_part(self, body: Body) -> Body:
         """Return the part of `body` that is sent before the connection is closed."""
         length = {"all": len(body), "half": len(body) // 2, "nothing": 0}
         return body[: length[self.sends]]
+
+
+def _with_changed_byte(body: bytes) -> bytes:
+    middle = len(body) // 2
+    return body[:middle] + bytes(byte ^ 1 for byte in body[middle : middle + 1]) + body[middle + 1 :]
 
 
 @dataclass(kw_only=True)
@@ -245,10 +274,17 @@ class FaultInjector:
         self._rate, self._faults = rate, tuple(faults)
         self._random = random.Random(seed)  # noqa: S311 - reproducible, not for cryptography
 
-    def next_fault(self, action: str | None, task_id: object) -> Fault | None:
-        """Return the fault of this request, or None."""
+    def resets_upload(self, action: str | None) -> Fault | None:
+        """Return the fault of an upload that is being received, or None."""
         for injected in self._injected:
-            if injected.fires(action, task_id):
+            if injected.fault.resets_upload and injected.fires(action, None):
+                return injected.fault
+        return None
+
+    def next_fault(self, action: str | None, task_id: object) -> Fault | None:
+        """Return the fault of this request, which has been received, or None."""
+        for injected in self._injected:
+            if not injected.fault.resets_upload and injected.fires(action, task_id):
                 return injected.fault
         if self._random.random() < self._rate:
             return self._random.choice(self._faults)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
+from .content import Content
+
 JSON_TYPE = "application/json; charset=utf-8"
 
 # A choice: no documented body needs more than a few levels. Without a limit, JSON that is just shallow
@@ -27,6 +29,8 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     connection: int = 0
+    upload: Content | None = None
+    """The body, if it is that of an object; `body` is empty then."""
 
     @property
     def query(self) -> list[tuple[str, str]]:
@@ -40,7 +44,7 @@ class Response:
 
     status: int
     headers: dict[str, str]
-    body: bytes
+    body: bytes | Content
 
 
 @dataclass(eq=False)
@@ -98,15 +102,16 @@ def dump_json(value: Any) -> bytes:
 
 
 def success(request_id: str, result: Any) -> Response:
-    """Return a successful response."""
-    return _response(200, request_id, {"requestId": request_id, "result": result})
+    """Return a successful response to an action."""
+    return json_response(request_id, {"requestId": request_id, "result": result})
 
 
 def error(request_id: str, status: int, code: str, message: str) -> Response:
     """Return an error response."""
-    return _response(status, request_id, {"requestId": request_id, "code": code, "message": message})
+    return json_response(request_id, {"requestId": request_id, "code": code, "message": message}, status)
 
 
-def _response(status: int, request_id: str, document: Any) -> Response:
+def json_response(request_id: str, document: Any, status: int = 200) -> Response:
+    """Return a response with a JSON body."""
     headers = {"Content-Type": JSON_TYPE, "x-bce-request-id": request_id}
     return Response(status, headers, dump_json(document))

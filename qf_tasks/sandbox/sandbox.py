@@ -1,5 +1,6 @@
 """`Sandbox`: the service on this machine, and everything that a test can do with it."""
 
+import re
 import secrets
 import ssl
 from collections.abc import Collection, Mapping, Sequence
@@ -7,6 +8,7 @@ from copy import deepcopy
 from datetime import datetime
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,21 +16,25 @@ from .actions import Durations
 from .behavior import ServerBehavior
 from .clock import to_datetime, to_seconds
 from .faults import Fault, InjectedFault
+from .objects import StoredObject
 from .server import Server
 from .service import Key, RecordedRequest, Service
 from .store import DONE, StoredTask, Transition
+from .worker import Answer, Failures, WorkOptions, repeat_question
 
 if TYPE_CHECKING:
     from qf_tasks import TaskClient
 
 _ENDPOINT = "ernie-x1-turbo-32k"
+_OBJECT_URI = re.compile(r"bos:/(?P<bucket>[^/]+)/(?P<key>.+)", re.DOTALL)
 
 
 class Sandbox:
-    """A local server that behaves like the service: it checks signatures and keeps tasks.
+    """A local server that behaves like the service: it checks signatures and keeps tasks and objects.
 
     A `with` statement starts and stops it. Its clock starts at the present. A task that is created queues,
-    runs and gets Done by that clock.
+    runs and gets Done by that clock. On the same port it is an object storage (BOS): if the input of a task
+    is there, the task reads its records and writes one file of results for each of its files.
 
     Args:
         port: The port on 127.0.0.1; by default any free one.
@@ -44,6 +50,14 @@ class Sandbox:
         frozen: Whether the clock stands still until `advance`.
         service_time: Real seconds that each request takes.
         remember: How many of the last requests are kept in `requests`.
+        directory: Keeps the content of objects, as `<bucket>/<key>`; what it contains at the start is
+            stored, too. By default objects are kept in memory.
+        answer: Returns the answer to a record, or None if the record fails. By default the answer repeats
+            the question. If it raises, the task gets Failed, with the error as its reason.
+        fail_records: The share of the records of each task that fail (at least one), or their ids.
+        fail_files: The share of the input files that have no output file (at least one), or their names
+            relative to the input directory.
+        seed: Decides which records fail, and the order of the results.
     """
 
     def __init__(
@@ -62,6 +76,11 @@ class Sandbox:
         frozen: bool = False,
         service_time: float = 0.0,
         remember: int = 10_000,
+        directory: str | Path | None = None,
+        answer: Answer = repeat_question,
+        fail_records: Failures = 0.0,
+        fail_files: Failures = 0.0,
+        seed: int = 0,
     ) -> None:
         self.access_key: str = access_key or secrets.token_hex(16)
         self.secret_key: str = secret_key or secrets.token_hex(16)
@@ -75,6 +94,9 @@ class Sandbox:
             speed=0.0 if frozen else speed,
             service_time=service_time,
             remember=remember,
+            directory=None if directory is None else Path(directory),
+            account=account,
+            work=WorkOptions(answer=answer, fail_records=fail_records, fail_files=fail_files, seed=seed),
         )
         self._service = self._new_service()
         self._server = Server(self._service, port, ssl_context)
@@ -109,7 +131,10 @@ class Sandbox:
         self._server.stop()
 
     def reset(self) -> None:
-        """Go back to the initial state, without tasks, requests and faults, on the same port."""
+        """Go back to the initial state, without tasks, objects, requests and faults, on the same port.
+
+        Objects in a `directory` stay.
+        """
         self._service = self._server.service = self._new_service()
 
     # How clients reach it
@@ -130,6 +155,7 @@ class Sandbox:
             "QIANFAN_ACCESS_KEY": self.access_key,
             "QIANFAN_SECRET_KEY": self.secret_key,
             "QIANFAN_CONSOLE_API_BASE_URL": self.url,
+            "QF_TASKS_BOS_ENDPOINT": self.url,
         }
 
     # The only link to the client library: users get a client in one line, and the two still meet over HTTP.
@@ -150,7 +176,12 @@ class Sandbox:
         return library.AsyncTaskClient(library.Settings(**self._credentials(), **settings))
 
     def _credentials(self) -> dict[str, Any]:
-        return {"access_key": self.access_key, "secret_key": self.secret_key, "base_url": self.url}
+        return {
+            "access_key": self.access_key,
+            "secret_key": self.secret_key,
+            "base_url": self.url,
+            "bos_endpoint": self.url,
+        }
 
     def add_key(
         self,
@@ -260,6 +291,7 @@ class Sandbox:
     def set_status(self, task_id: str, run_status: str) -> None:
         """Put a task into a state, where it stays; raises `KeyError` for an unknown id."""
         with self._service.lock:
+            self._service.catch_up()
             task = self._service.store.get(task_id)
             if task is None:
                 raise KeyError(task_id)
@@ -274,9 +306,51 @@ class Sandbox:
     def tasks_of(self, account: str) -> dict[str, dict[str, Any]]:
         """The tasks of any account, as `tasks`."""
         with self._service.lock:
+            self._service.catch_up()
             now = self._service.clock.seconds()
             tasks = self._service.store.tasks_of(account)
             return {task.position.task_id: deepcopy(task.described(now)) for task in tasks}
+
+    # Objects
+
+    def put(self, uri: str, data: bytes | str) -> None:
+        """Store an object without a request; its bucket is created if necessary.
+
+        Args:
+            uri: Its address, such as "bos:/bucket/folder/name.jsonl".
+            data: Its content; text is encoded as UTF-8.
+
+        Raises:
+            ValueError: This is not the URI of an object.
+        """
+        name, key = _bucket_and_key(uri)
+        with self._service.lock:
+            self._service.catch_up()
+            objects, now = self._service.objects, self._service.clock.seconds()
+            content = objects.content(data.encode() if isinstance(data, str) else data)
+            bucket = objects.bucket(name) or objects.create(name, self.account, now)
+            objects.put(bucket, key, StoredObject(content=content, modified=now, etag=content.md5))
+
+    def get(self, uri: str) -> bytes:
+        """Return the content of an object; raises `KeyError` if there is no such object."""
+        name, key = _bucket_and_key(uri)
+        with self._service.lock:
+            self._service.catch_up()
+            bucket = self._service.objects.bucket(name)
+            if bucket is None or key not in bucket.objects:
+                raise KeyError(uri)
+            return bytes(bucket.objects[key].content)
+
+    @property
+    def objects(self) -> dict[str, int]:
+        """The size of each object in bytes, by its URI, in order."""
+        with self._service.lock:
+            self._service.catch_up()
+            return {
+                f"bos:/{bucket.name}/{key}": len(bucket.objects[key].content)
+                for bucket in self._service.objects.buckets()
+                for key in bucket.sorted_keys
+            }
 
     # Time
 
@@ -288,6 +362,7 @@ class Sandbox:
     def advance(self, seconds: float) -> None:
         """Move the clock forward."""
         with self._service.lock:
+            self._service.catch_up()
             self._service.clock.advance(seconds)
 
     @property
@@ -379,3 +454,10 @@ class Sandbox:
     def errors(self) -> list[Exception]:
         """Bugs of the sandbox itself, whose response was a 500; normally empty."""
         return list(self._service.errors)
+
+
+def _bucket_and_key(uri: str) -> tuple[str, str]:
+    match = _OBJECT_URI.fullmatch(uri)
+    if match is None:
+        raise ValueError(f"not the URI of an object: {uri!r}; it has the form bos:/bucket/key")
+    return match["bucket"], match["key"]

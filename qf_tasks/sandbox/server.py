@@ -12,12 +12,15 @@ import ssl
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
+from .bos_protocol import address_of
+from .content import Content
 from .faults import Fault
 from .http_messages import Request, Response
 from .service import Service
@@ -33,6 +36,8 @@ _NO_LINGER = struct.pack("ii", 1, 0)  # closing such a socket resets the connect
 
 # asyncio leaks a connection that is closed while it is being accepted, which takes some cycles of the loop.
 _CYCLES_TO_ACCEPT = 10
+
+_NO_FAULT = Fault(applied=True)
 
 _ZEROS = bytes(65_536)
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
@@ -138,35 +143,77 @@ class Server:
             _reset(connection.transport)
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        received = Request(
+        head = Request(
             method=request.method,
             path=request.rel_url.raw_path,
             raw_query=request.rel_url.raw_query_string,
             headers=request.headers,
-            body=await _read(request),
+            body=b"",
             connection=request.protocol.number if isinstance(request.protocol, _Connection) else 0,
         )
         service = self.service
+        if address_of(head) is None:
+            return await self._answer(request, service, replace(head, body=await _read(request)))
+        if request.method != "PUT":
+            received = replace(head, body=b"".join([piece async for piece in _pieces(request)]))
+            return await self._answer(request, service, received)
+        if service.resets_upload(head):
+            return await _receive_half(request)
+        writer = service.objects.writer()
+        try:
+            async for piece in _pieces(request):
+                writer.write(piece)
+            return await self._answer(request, service, replace(head, upload=writer.finish()))
+        finally:
+            writer.discard()
+
+    async def _answer(
+        self, request: web.BaseRequest, service: Service, received: Request
+    ) -> web.StreamResponse:
         await asyncio.sleep(service.service_time)
         try:
             response, fault = service.respond(received)
         except Exception as error:
             service.errors.append(error)
             raise
-        if fault is None:
+        if fault is None and isinstance(response.body, bytes):
             return web.Response(status=response.status, headers=response.headers, body=response.body)
-        return await _send_with_fault(request, response, fault)
+        return await _send_in_chunks(request, response, fault or _NO_FAULT)
 
 
 async def _read(request: web.BaseRequest) -> bytes:
     try:
         return await request.read()
     except (ConnectionError, web.RequestPayloadError) as error:
-        # The client is gone before the end of its body: not an error of the sandbox.
-        raise web.HTTPBadRequest(reason="The body ended too early.") from error
+        raise _incomplete() from error
 
 
-async def _send_with_fault(request: web.BaseRequest, response: Response, fault: Fault) -> web.StreamResponse:
+async def _pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    """Yield a body of any size as it is received."""
+    try:
+        async for piece in request.content.iter_any():
+            yield piece
+    except (ConnectionError, web.RequestPayloadError) as error:
+        raise _incomplete() from error
+
+
+async def _receive_half(request: web.BaseRequest) -> web.StreamResponse:
+    """Receive half of the body, then reset the connection."""
+    missing = (request.content_length or 0) / 2
+    async for piece in _pieces(request):
+        missing -= len(piece)
+        if missing <= 0:
+            break
+    _reset(request.transport)
+    return web.StreamResponse()
+
+
+def _incomplete() -> web.HTTPBadRequest:
+    """Return the response if the client is gone before the end of its body: not an error of the sandbox."""
+    return web.HTTPBadRequest(reason="The body ended too early.")
+
+
+async def _send_in_chunks(request: web.BaseRequest, response: Response, fault: Fault) -> web.StreamResponse:
     transport = request.transport
     sent = web.StreamResponse(status=response.status, headers=response.headers)
     if transport is None:
@@ -181,10 +228,14 @@ async def _send_with_fault(request: web.BaseRequest, response: Response, fault: 
         if not fault.zeros:
             sent.content_length = len(response.body)
         await sent.prepare(request)
+        if request.method == "HEAD":
+            return sent
         for chunk, pause in _chunks(response.body, fault):
             await sent.write(chunk)
             await asyncio.sleep(pause)
-        if fault.sends == "half":
+        if fault.resets:
+            _reset(transport)
+        elif fault.sends == "half":
             transport.close()
     return sent
 
@@ -197,14 +248,14 @@ async def _trickle_with_headers(
     phrase = http.client.responses.get(response.status, "")
     lines = [f"HTTP/1.1 {response.status} {phrase}", *(f"{name}: {text}" for name, text in headers.items())]
     head = "".join(f"{line}\r\n" for line in [*lines, ""])
-    for byte in head.encode() + response.body:
+    for byte in head.encode() + bytes(response.body):
         if not transport.is_closing():
             transport.write(bytes([byte]))
             await asyncio.sleep(seconds_per_byte)
     transport.close()
 
 
-def _chunks(body: bytes, fault: Fault) -> Iterator[tuple[bytes, float]]:
+def _chunks(body: bytes | Content, fault: Fault) -> Iterator[tuple[bytes, float]]:
     """Yield the parts in which a body is sent, and the seconds to pause after each."""
     if fault.zeros:
         compressor = zlib.compressobj(wbits=_GZIP_FORMAT)
@@ -214,11 +265,13 @@ def _chunks(body: bytes, fault: Fault) -> Iterator[tuple[bytes, float]]:
         if fault.zeros_are_compressed:
             yield compressor.flush(), 0.0
     elif fault.seconds_per_byte:
-        yield from ((bytes([byte]), fault.seconds_per_byte) for byte in body)
+        yield from ((bytes([byte]), fault.seconds_per_byte) for byte in bytes(body))
     elif fault.body_delay:
         half = len(body) // 2
-        yield body[:half], fault.body_delay
-        yield body[half:], 0.0
+        yield bytes(body[:half]), fault.body_delay
+        yield bytes(body[half:]), 0.0
+    elif isinstance(body, Content):
+        yield from ((piece, 0.0) for piece in fault.sent_part(body).pieces())
     else:
         yield fault.sent_part(body), 0.0
 

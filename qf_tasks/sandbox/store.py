@@ -21,8 +21,9 @@ STOPPING, STOPPED, FAILED, EXPIRED = "Stopping", "Stopped", "Failed", "Expired"
 ACTIVE = frozenset({QUEUING, RUNNING, STOPPING})  # what the quota counts
 FINAL = frozenset({DONE, STOPPED, FAILED, EXPIRED})
 
-# A choice: the number of records in the input of every task.
+# A choice: the number of records of a task whose input is not in the object store, and the tokens of each.
 RECORDS = 100
+_INPUT_TOKENS, _OUTPUT_TOKENS = 12, 48
 
 # The service shows these only when a single task is described.
 _NOT_LISTED = ("searchCounts", "searchTokens")
@@ -55,6 +56,9 @@ class StoredTask:
     transitions: list[Transition]
     creator: str
     output_dir: str = field(default_factory=lambda: secrets.token_hex(12))
+    records: int = RECORDS
+    usage: tuple[int, int] | None = None
+    """The tokens of input and output, if its records were read."""
     progress: int | None = None
     error_code: int = 1
     error_reason: str = ""
@@ -70,22 +74,32 @@ class StoredTask:
 
     def reschedule(self, now: float, *transitions: Transition) -> None:
         """Replace the scheduled transitions; unless the task gets Done, its progress stays as it is now."""
-        self.progress = self._records_done(now) if transitions[-1].run_status != DONE else None
+        self.progress = self.records_done(now) if transitions[-1].run_status != DONE else None
         self.transitions = list(transitions)
 
-    def _records_done(self, now: float) -> int:
+    def fail(self, now: float, reason: str) -> None:
+        """End the task as Failed."""
+        self.error_reason = reason
+        self.reschedule(now, Transition(now, FAILED))
+
+    def entered_at(self, now: float) -> float:
+        """Return when the task got into its state at the time `now`."""
+        return self._last_transition(now).time
+
+    def records_done(self, now: float) -> int:
+        """Return how many records have been processed at the time `now`."""
         if self.progress is not None:
             return self.progress
         status = self.run_status(now)
         if status == DONE:
-            return RECORDS
+            return self.records
         states = [transition.run_status for transition in self.transitions]
         if status == QUEUING or RUNNING not in states:
             return 0
         running = states.index(RUNNING)
         start = self.transitions[running].time
         end = self.transitions[running + 1].time if running + 1 < len(states) else float("inf")
-        return RECORDS if now >= end else int(RECORDS * (now - start) / (end - start))
+        return self.records if now >= end else int(self.records * (now - start) / (end - start))
 
     def described(self, now: float) -> dict[str, Any]:
         """Return the task as `DescribeBatchInferenceTask` shows it."""
@@ -108,12 +122,13 @@ class StoredTask:
 
     def _fields_of_state(self, transition: Transition, now: float) -> dict[str, Any]:
         """Return the fields that are documented for this state alone."""
-        done = self._records_done(now)
+        done = self.records_done(now)
         fields: dict[str, Any] = {"progress": done}
         if transition.run_status != QUEUING:
             fields["outputDir"] = self.output_dir
         if transition.run_status == DONE:
-            fields |= {"inputTokenUsage": 12 * done, "outputTokenUsage": 48 * done}
+            input_tokens, output_tokens = self.usage or (_INPUT_TOKENS * done, _OUTPUT_TOKENS * done)
+            fields |= {"inputTokenUsage": input_tokens, "outputTokenUsage": output_tokens}
         if transition.run_status == FAILED:
             fields |= {"errorCode": self.error_code, "errorReason": self.error_reason}
         if transition.run_status in FINAL:

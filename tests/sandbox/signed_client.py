@@ -34,12 +34,13 @@ def sign(
     timestamp: str,
     expires_in: int = 1800,
     method: str = "POST",
+    path: str = ROUTE,
     listed: str | None = None,
 ) -> str:
     """Return an `Authorization` over the headers in `signed`; `listed` replaces their names in it."""
     prefix = f"bce-auth-v1/{access_key}/{timestamp}/{expires_in}"
     lines = sorted(f"{name}:{quote(value, safe='')}" for name, value in signed.items())
-    text = "\n".join([method, ROUTE, query, *lines])
+    text = "\n".join([method, path, query, *lines])
     key = hmac.new(secret_key.encode(), prefix.encode(), hashlib.sha256).hexdigest()
     signature = hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
     return f"{prefix}/{';'.join(sorted(signed)) if listed is None else listed}/{signature}"
@@ -106,6 +107,42 @@ class SignedClient:
         self.connection.request(method, target, content, headers)
         response = self.connection.getresponse()
         return Response(response.status, response.headers, response.read())
+
+    def object(
+        self,
+        method: str,
+        path: str,
+        content: bytes = b"",
+        *,
+        query: str = "",
+        headers: dict[str, str] | None = None,
+        host: str | None = None,
+    ) -> Response:
+        """Send a request to the object store, with the headers of the default set and `x-bce-*` signed."""
+        timestamp = bce_time(time.time())
+        sent = {
+            "host": host or f"127.0.0.1:{self.sandbox.port}",
+            "x-bce-date": timestamp,
+            "content-length": str(len(content)),
+            **(headers or {}),
+        }
+        default = ("host", "content-length", "content-type", "content-md5")
+        signed = {name: value for name, value in sent.items() if name in default or name.startswith("x-bce-")}
+        canonical_query = "&".join(
+            sorted(part if "=" in part else f"{part}=" for part in filter(None, query.split("&")))
+        )
+        authorization = sign(
+            self.access_key,
+            self.secret_key,
+            signed,
+            query=canonical_query,
+            timestamp=timestamp,
+            method=method,
+            path=path,
+            listed="",
+        )
+        target = f"{path}?{query}" if query else path
+        return self.send(content, {**sent, "Authorization": authorization}, target=target, method=method)
 
     def post(self, action: str, content: bytes) -> Response:
         query = f"Action={action}"

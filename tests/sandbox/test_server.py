@@ -114,6 +114,7 @@ def test_env_names_keys_and_url(sandbox: Sandbox) -> None:
         "QIANFAN_ACCESS_KEY": sandbox.access_key,
         "QIANFAN_SECRET_KEY": sandbox.secret_key,
         "QIANFAN_CONSOLE_API_BASE_URL": sandbox.url,
+        "QF_TASKS_BOS_ENDPOINT": sandbox.url,
     }
     assert not set(sandbox.env().values()) & set(os.environ.values())
 
