@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qf_tasks.async_client import AsyncTaskClient as AsyncTaskClient
     from qf_tasks.client import TaskClient as TaskClient
+    from qf_tasks.data.models import Record as Record
+    from qf_tasks.data.models import Result as Result
+    from qf_tasks.data.models import Upload as Upload
+    from qf_tasks.data.models import UploadPlan as UploadPlan
     from qf_tasks.errors import ApiError as ApiError
     from qf_tasks.errors import AuthenticationError as AuthenticationError
     from qf_tasks.errors import BadResponseError as BadResponseError
     from qf_tasks.errors import ConfigurationError as ConfigurationError
     from qf_tasks.errors import InvalidArgumentError as InvalidArgumentError
+    from qf_tasks.errors import InvalidRecordError as InvalidRecordError
     from qf_tasks.errors import InvalidRequestError as InvalidRequestError
+    from qf_tasks.errors import NotFoundError as NotFoundError
     from qf_tasks.errors import OutcomeUnknownError as OutcomeUnknownError
     from qf_tasks.errors import PermissionDeniedError as PermissionDeniedError
     from qf_tasks.errors import QfTasksError as QfTasksError
@@ -56,13 +62,16 @@ __version__ = "0.1.0"
 _HOMES = {
     "async_client": ("AsyncTaskClient",),
     "client": ("TaskClient",),
+    "data.models": ("Record", "Result", "Upload", "UploadPlan"),
     "errors": (
         "ApiError",
         "AuthenticationError",
         "BadResponseError",
         "ConfigurationError",
         "InvalidArgumentError",
+        "InvalidRecordError",
         "InvalidRequestError",
+        "NotFoundError",
         "OutcomeUnknownError",
         "PermissionDeniedError",
         "QfTasksError",
