@@ -125,9 +125,7 @@ class InvalidRecordError(InvalidArgumentError):
         rule: which rule it breaks, in one line.
     """
 
-    def __init__(
-        self, *, file: str | None, line: int, rule: str, **details: Unpack[ErrorDetails]
-    ) -> None:
+    def __init__(self, *, file: str | None, line: int, rule: str, **details: Unpack[ErrorDetails]) -> None:
         place = f"record {line}" if file is None else f"{file}, line {line}"
         super().__init__(f"{place}: {rule}", **details)
         self.file: str | None = file

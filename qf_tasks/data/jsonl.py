@@ -1,7 +1,6 @@
 """JSON Lines: records in, from whatever holds them, as validated lines in shards; and lines out of chunks.
 
-A set of any size takes constant memory: shards are written to files, and ids are kept in a database that
-moves to the disk by itself.
+A set of any size takes constant memory: shards are files, and ids are kept in an index on the disk.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ import io
 import json
 import os
 import re
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from qf_tasks.data.index import RecordIndex
 from qf_tasks.data.models import Record, UploadPlan
 from qf_tasks.errors import InvalidArgumentError, InvalidRecordError
 
@@ -158,56 +157,6 @@ def parse_object(content: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-class RecordIndex:
-    """The ids of a set of any size, each with one value, on the disk where memory would not do.
-
-    It may be used by several threads, one after the other.
-    """
-
-    def __init__(self) -> None:
-        # A database without a name is private, and its pages go to a temporary file beyond the cache.
-        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-8192"):
-            self._database.execute(f"PRAGMA {setting}")
-        self._database.execute(
-            "CREATE TABLE records (id TEXT PRIMARY KEY, value BLOB, seen INTEGER DEFAULT 0) WITHOUT ROWID"
-        )
-        self._database.execute("BEGIN")
-
-    def add(self, record_id: str, value: bytes = b"") -> bool:
-        """Add an id; return False if it is there already."""
-        added = self._database.execute(
-            "INSERT OR IGNORE INTO records (id, value) VALUES (?, ?)", (record_id, value)
-        )
-        return added.rowcount == 1
-
-    def value(self, record_id: str) -> bytes | None:
-        """Return the value of an id, None if there is no such id."""
-        row = self._database.execute("SELECT value FROM records WHERE id = ?", (record_id,)).fetchone()
-        return None if row is None else bytes(row[0])
-
-    def see(self, record_id: str) -> bool:
-        """Mark an id as seen; return False if it already was, or there is no such id."""
-        seen = self._database.execute(
-            "UPDATE records SET seen = 1 WHERE id = ? AND seen = 0", (record_id,)
-        )
-        return seen.rowcount == 1
-
-    def is_seen(self, record_id: str) -> bool:
-        """Return whether an id was marked as seen."""
-        row = self._database.execute("SELECT seen FROM records WHERE id = ?", (record_id,)).fetchone()
-        return row is not None and row[0] == 1
-
-    def count_unseen(self) -> int:
-        """Return how many ids were not marked as seen."""
-        row = self._database.execute("SELECT count(*) FROM records WHERE seen = 0").fetchone()
-        return int(row[0])
-
-    def close(self) -> None:
-        """Drop the database."""
-        self._database.close()
-
-
 class _OpenShard:
     """A shard that is being written."""
 
@@ -255,12 +204,8 @@ def _sources(records: object) -> Iterator[_Source]:
     if isinstance(records, io.IOBase) or hasattr(records, "readline"):
         name = getattr(records, "name", None)
         return _from_lines(_iterate(records), name if isinstance(name, str) else "<file>")
-    if hasattr(records, "itertuples") and hasattr(records, "columns"):  # a pandas.DataFrame
-        columns = [str(column) for column in records.columns]
-        rows = (dict(zip(columns, row, strict=True)) for row in records.itertuples(index=False, name=None))
+    if (rows := _rows_of_frame(records)) is not None:
         return _from_values(rows)
-    if hasattr(records, "iter_rows"):  # a polars.DataFrame
-        return _from_values(records.iter_rows(named=True))
     if isinstance(records, Mapping | bytes) or _is_model(records):
         raise InvalidArgumentError(
             f"records must be several records, not one {type(records).__name__}", hint="Put it into a list."
@@ -268,10 +213,22 @@ def _sources(records: object) -> Iterator[_Source]:
     return _from_values(_iterate(records))
 
 
+def _rows_of_frame(records: object) -> Iterable[Mapping[str, Any]] | None:
+    """Return the rows of a DataFrame of pandas or polars, whose iteration is by column; otherwise None."""
+    tuples, names = getattr(records, "itertuples", None), getattr(records, "columns", None)
+    if callable(tuples) and names is not None:
+        columns = [str(name) for name in names]
+        return (dict(zip(columns, row, strict=True)) for row in tuples(index=False, name=None))
+    if callable(rows := getattr(records, "iter_rows", None)):
+        named: Iterable[Mapping[str, Any]] = rows(named=True)
+        return named
+    return None
+
+
 def _iterate(records: object) -> Iterator[Any]:
     if not isinstance(records, Iterable):
         raise InvalidArgumentError(
-            f"records must be a path, an open text file or an iterable of records, not {type(records).__name__}"
+            f"records must be a path, an open text file or an iterable, not {type(records).__name__}"
         )
     return iter(records)
 
@@ -347,9 +304,8 @@ def _validated(sources: Iterable[_Source]) -> Iterator[bytes]:
     with closing(RecordIndex()) as ids:
         for position, source in enumerate(sources, start=1):
             fields = _object(source)
-            fields = {"id": str(position), **fields} if fields.get("id") is None else fields
-            if fields["id"] is None:
-                fields["id"] = str(position)
+            if fields.get("id") is None:
+                fields = {"id": str(position)} | {name: fields[name] for name in fields if name != "id"}
             found = _check(source, fields)
             prompt = prompt or found
             if found != prompt:
@@ -378,7 +334,9 @@ def _check(source: _Source, fields: Mapping[str, Any]) -> str:
     """Check a record, and return what it asks with."""
     record_id = fields["id"]
     if not isinstance(record_id, str):
-        raise source.invalid(f"its id is not text but {type(record_id).__name__}", hint="Write the id as text.")
+        raise source.invalid(
+            f"its id is not text but {type(record_id).__name__}", hint="Write the id as text."
+        )
     if not record_id.strip():
         raise source.invalid("its id is empty")
     prompt = next((name for name in PROMPTS if fields.get(name) is not None), None)
@@ -397,7 +355,9 @@ def _encoded(source: _Source, fields: Mapping[str, Any]) -> bytes:
     try:
         line = json.dumps(fields, ensure_ascii=False, allow_nan=False, default=_plain).encode() + b"\n"
     except (TypeError, ValueError, RecursionError):
-        raise source.invalid("it has a value that is not JSON, such as NaN or half a surrogate pair") from None
+        raise source.invalid(
+            "it has a value that is not JSON, such as NaN or half a surrogate pair"
+        ) from None
     if len(line) > SHARD_BYTES:
         raise source.invalid(f"it has more than {SHARD_BYTES} bytes")
     return line

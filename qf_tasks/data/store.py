@@ -1,14 +1,13 @@
 """The object storage (BOS) through the official client: the only file that imports `baidubce`.
 
 `BosClient` sends everything through its method `_send_request`. It is overridden here: requests go over the
-kept connections of `Sender`, signed by this library, with the deadline, proxy, certificates and retries of the
-settings, and fail with our exceptions. The original connects anew for each request, logs signing keys, and
-accepts a download that was cut short.
+kept connections of `Sender`, signed by this library, with the deadline, proxy, certificates and retries of
+the settings, and fail with our exceptions. The original connects anew for each request, logs signing keys,
+and accepts a download that was cut short.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import time
@@ -50,9 +49,7 @@ _DEFAULT_REGION = "bj"  # any region says where a bucket is
 _REGION_HOST = re.compile(r"[a-z0-9-]+\.bcebos\.com")
 _SIGNATURE_SECONDS = 1800  # how long a signature is valid: the SDK's own default
 _PAGE_SIZE = 1000  # objects per listing or deletion, the limit of the service
-_PERMISSION_HINT = (
-    "Grant the user BOSFullControlAccessPolicy, or READ, WRITE and LIST on this bucket. 权限不足，请授予 BOS 权限。"
-)
+_PERMISSION_HINT = "Grant the user BOSFullControlAccessPolicy, or READ, WRITE and LIST on this bucket. 权限不足，请授予 BOS 权限。"
 
 _logger = logging.getLogger("qf_tasks")
 
@@ -84,7 +81,9 @@ class ObjectStore(BosClient):
 
     def __init__(self, settings: Settings) -> None:
         # BosClient needs an endpoint, which is not used; the keys stay in the settings.
-        super().__init__(BceClientConfiguration(endpoint=settings.bos_endpoint or _region_url(_DEFAULT_REGION)))
+        BosClient.__init__(
+            self, BceClientConfiguration(endpoint=settings.bos_endpoint or _region_url(_DEFAULT_REGION))
+        )
         self._settings = settings
         self._sender = Sender(settings)
         self._policy = RetryPolicy(settings.max_retries, settings.max_retry_wait, settings.retry_budget)
@@ -101,8 +100,12 @@ class ObjectStore(BosClient):
             uri.bucket, uri.key, body, size, content_md5=checksum, content_type="application/x-ndjson"
         )
 
-    def list(self, prefix: BosUri) -> Iterator[ObjectInfo]:
-        """Iterate over the objects whose keys begin with a prefix, except markers of directories."""
+    def list(self, prefix: BosUri, *, with_markers: bool = False) -> Iterator[ObjectInfo]:
+        """Iterate over the objects whose keys begin with a prefix.
+
+        Args:
+            with_markers: Include the empty objects that consoles make for directories.
+        """
         marker = None
         while True:
             page = self.list_objects(
@@ -112,8 +115,10 @@ class ObjectStore(BosClient):
                 raise BadResponseError(f"The listing of {prefix} is not one of the service")
             for entry in page.contents:
                 if not entry.key.startswith(prefix.key):
-                    raise BadResponseError(f"The listing of {prefix} contains another key: {entry.key[:200]!r}")
-                if not entry.key.endswith("/"):
+                    raise BadResponseError(
+                        f"The listing of {prefix} contains another key: {entry.key[:200]!r}"
+                    )
+                if with_markers or not entry.key.endswith("/"):
                     uri = BosUri(prefix.bucket, entry.key)
                     yield ObjectInfo(uri, int(entry.size), str(entry.etag).strip('"'))
             if not page.is_truncated:
@@ -135,8 +140,9 @@ class ObjectStore(BosClient):
             if failed:
                 first = failed[0]
                 cls = PermissionDeniedError if first.code == "AccessDenied" else ApiError
+                uri = BosUri(bucket, first.key)
                 raise cls(
-                    f"{len(failed)} objects were not deleted, such as {BosUri(bucket, first.key)}: {first.message}",
+                    f"{len(failed)} objects were not deleted, such as {uri}: {first.message}",
                     code=first.code,
                     may_have_been_applied=True,
                 )
@@ -180,7 +186,8 @@ class ObjectStore(BosClient):
                 if position == size:
                     return
                 raise ServiceUnreachableError(
-                    f"{uri} has {size} bytes, but the response ended after {position}", code="ConnectionBroken"
+                    f"{uri} has {size} bytes, but the response ended after {position}",
+                    code="ConnectionBroken",
                 )
             except QfTasksError as error:
                 failure = without_frames(error)
@@ -191,11 +198,16 @@ class ObjectStore(BosClient):
         timeout = self._settings.request_timeout
         return self._sender.stream(request.method, url, headers, idle_timeout=timeout)
 
-    def _send_request(
+    def _send_request(self, *args: Any, **kwargs: Any) -> BceResponse:
+        """Send a request of the SDK; its methods call this with the arguments of `_sdk_request`."""
+        return self._sdk_request(*args, **kwargs)
+
+    def _sdk_request(
         self,
         http_method: bytes,
         bucket_name: str | None = None,
         key: str | bytes | None = None,
+        *,
         body: str | bytes | BinaryIO | None = None,
         headers: Mapping[Any, Any] | None = None,
         params: Mapping[Any, Any] | None = None,
@@ -335,14 +347,6 @@ class _ParsedResponse:
         """Nothing is left open."""
 
 
-def md5_of(chunks: Iterator[bytes]) -> str:
-    """Return the MD5 in hexadecimal digits: the ETag of an object that was sent in one request."""
-    digest = hashlib.md5(usedforsecurity=False)
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _extent(response: StreamedResponse, uri: BosUri, position: int) -> tuple[int, str]:
     """Return the size and ETag of the whole object whose content a response has, from a position on."""
     headers = response.headers
@@ -355,7 +359,9 @@ def _extent(response: StreamedResponse, uri: BosUri, position: int) -> tuple[int
         is_from_position = position == 0
         size = int(length) if length.isdecimal() else -1
     if not etag or not is_from_position or size < 0:
-        raise BadResponseError(f"The response with {uri} has no ETag or length, or another range than asked for")
+        raise BadResponseError(
+            f"The response with {uri} has no ETag or length, or another range than asked for"
+        )
     return size, etag
 
 
