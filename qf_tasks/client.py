@@ -65,9 +65,9 @@ class BaseClient:
 class TaskClient(BaseClient):
     """Batch inference tasks (批量推理任务) of one account.
 
-    Keys come from keywords, a profile, the environment or a settings file, in the order that `.github/docs/
-    settings.md` documents. They are read when the client is made; the network is used at the first call. One
-    client serves any number of threads, keeps its connections, and is a context manager.
+    Keys come from keywords, a profile, the environment or a settings file, in the documented order, see
+    `.github/docs/settings.md`. They are read when the client is made; the network is used at the first call.
+    One client serves any number of threads, keeps its connections, and is a context manager.
 
     Args:
         settings: Settings made before; then no other argument may be given.

@@ -11,7 +11,7 @@ from qf_tasks.cli.output import Terminal
 from qf_tasks.errors import InvalidRequestError, QfTasksError, TaskNotFoundError
 
 if TYPE_CHECKING:
-    from qf_tasks import Task, TaskClient
+    from qf_tasks import Account, Task, TaskClient
 
 
 @dataclass
@@ -43,10 +43,10 @@ class Found:
                 if on_task:
                     on_task(task)
 
-    def as_json(self, account: object) -> dict[str, object]:
+    def as_json(self, account: Account) -> dict[str, object]:
         """Return the JSON of all commands that print tasks by their ids."""
         return {
-            "account": str(account),
+            "account": account.model_dump(mode="json"),
             "tasks": [task.model_dump(mode="json") for task in self.tasks],
             "errors": [*self.not_created, *(as_object(error) for error in self.errors)],
         }

@@ -48,14 +48,20 @@ def address_of(request: Request) -> Address | None:
     """Return the address of a request to the object storage, or None if it is one to the service."""
     host = next((text for name, text in request.headers.items() if name.lower() == "host"), "")
     host = host.partition(":")[0].lower()
-    path = unquote(request.path).removeprefix("/")
+    path = unquote(request.path).lstrip("/")
     bucket, _, region = host.removesuffix(_HOST_SUFFIX).rpartition(".")
     if host.endswith(_HOST_SUFFIX) and region and bucket:
         return Address(bucket, path)
-    bucket, _, key = path.partition("/")
-    if not path or _BUCKET_NAME.fullmatch(bucket) or host.endswith(_HOST_SUFFIX):
-        return Address(bucket, key)
+    address = _split(path)
+    if not path or _BUCKET_NAME.fullmatch(address.bucket) or host.endswith(_HOST_SUFFIX):
+        return address
     return None
+
+
+def _split(path: str) -> Address:
+    """Return the address in `bucket/key`; slashes before the key are dropped, as the SDK's helper expects."""
+    bucket, _, key = path.lstrip("/").partition("/")
+    return Address(bucket, key.lstrip("/"))
 
 
 def operation_of(request: Request, address: Address) -> str | None:
@@ -384,7 +390,7 @@ class ObjectOperations:
         return content
 
     def _copy_source(self) -> StoredObject:
-        bucket, _, key = unquote(self._headers["x-bce-copy-source"]).lstrip("/").partition("/")
+        bucket, key = _split(unquote(self._headers["x-bce-copy-source"]))
         stored = self._object(self._bucket_named(bucket), key)
         expected = self._headers.get("x-bce-copy-source-if-match")
         if expected is not None and expected.strip('"') != stored.etag:

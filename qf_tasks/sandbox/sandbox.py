@@ -197,7 +197,8 @@ class Sandbox:
             access_key: The access key.
             secret_key: Its secret key.
             account: The account whose tasks it can use; by default that of the sandbox's own keys.
-            allowed: The actions that the key may use, by default all; others get `AccessDenied`.
+            allowed: The actions and the operations of the object storage that the key may use, by default
+                all; others get `AccessDenied`.
         """
         permitted = None if allowed is None else frozenset(allowed)
         with self._service.lock:
@@ -352,6 +353,20 @@ class Sandbox:
                 for key in bucket.sorted_keys
             }
 
+    def set_answers(
+        self,
+        answer: Answer = repeat_question,
+        *,
+        fail_records: Failures = 0.0,
+        fail_files: Failures = 0.0,
+        seed: int = 0,
+    ) -> None:
+        """Decide how tasks that end from now on answer their records; as the arguments of the class."""
+        options = WorkOptions(answer=answer, fail_records=fail_records, fail_files=fail_files, seed=seed)
+        with self._service.lock:
+            self._service.catch_up()
+            self._service.worker.options = options
+
     # Time
 
     @property
@@ -409,7 +424,8 @@ class Sandbox:
 
         Args:
             fault: What goes wrong.
-            action: Only for requests of this action, such as "DeleteBatchInferenceTask".
+            action: Only for requests of this action, such as "DeleteBatchInferenceTask", or of this operation
+                of the object storage, such as "PutObject", "GetObject" or "ListObjects".
             times: How many requests get the fault; None for all.
             skip: How many matching requests are left alone before.
             task_id: Only for requests that name this task.

@@ -90,9 +90,11 @@ def verify(request: Request, secrets: Mapping[str, str], now: float, behavior: S
         Rejection: The request is not signed, malformed, expired, or signed with another key.
     """
     headers = {name.lower(): value for name, value in request.headers.items()}
-    if "authorization" not in headers:
+    # In the query, as in the URL that is given to others, it is documented for BOS.
+    text = headers.get("authorization", dict(request.query).get("authorization"))
+    if text is None:
         raise _rejection(behavior.unsigned_status, behavior.unsigned_code, "Access denied.")
-    authorization = Authorization.parse(headers["authorization"])
+    authorization = Authorization.parse(text)
     if "host" not in authorization.signed_headers:
         raise _rejection(400, "InvalidHTTPAuthHeader", "The host header is not signed.")
     secret_key = secrets.get(authorization.access_key)

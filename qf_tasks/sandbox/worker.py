@@ -73,8 +73,8 @@ class Worker:
     """Runs the tasks that are added. Not thread-safe: the caller holds a lock."""
 
     def __init__(self, objects: ObjectStore, options: WorkOptions) -> None:
+        self.options = options
         self._objects = objects
-        self._options = options
         self._runs: list[_Run] = []
 
     def add(self, task: StoredTask) -> None:
@@ -138,7 +138,7 @@ class Worker:
 
     def _answer(self, files: dict[str, Content], count: int, behavior: ServerBehavior) -> _Results:
         """Answer the first `count` records."""
-        options, results = self._options, _Results()
+        options, results = self.options, _Results()
         failing_files = self._failing(options.fail_files, list(files), "files")
         failing = self._failing_records(count)
         for index, (name, record) in enumerate(_records(files)):
@@ -161,7 +161,7 @@ class Worker:
         return results
 
     def _failing_records(self, count: int) -> Callable[[int, Record], bool]:
-        failures = self._options.fail_records
+        failures = self.options.fail_records
         if isinstance(failures, int | float):
             indices = self._failing(failures, range(count), "records")
             return lambda index, _record: index in indices
@@ -175,7 +175,7 @@ class Worker:
         return frozenset(self._random(purpose).sample(names, count))
 
     def _random(self, purpose: str) -> random.Random:
-        return random.Random(f"{self._options.seed}/{purpose}")  # noqa: S311 - not for cryptography
+        return random.Random(f"{self.options.seed}/{purpose}")  # noqa: S311 - not for cryptography
 
     def _write(
         self, task: StoredTask, outputs: dict[str, bytes], now: float, behavior: ServerBehavior

@@ -1,4 +1,4 @@
-"""pytest fixtures for programs that use `qf_tasks`: a sandbox in place of the service, and a client of it.
+r"""pytest fixtures for programs that use `qf_tasks`: a sandbox in place of the service, and a client of it.
 
 Enable them in the `conftest.py` of the root directory:
 
@@ -9,6 +9,20 @@ Fixtures:
         `TaskClient()` in the code under test uses it; the developer's own settings have no effect. Its clock
         runs a hundred times as fast as real time, so that `client.wait(...)` ends within a second.
     qianfan_client: A `TaskClient` of that sandbox, closed after the test.
+
+The sandbox stores objects (BOS), too, and a task whose input is there reads its records and writes results:
+
+    def test_answers(qianfan_sandbox, qianfan_client):
+        qianfan_sandbox.set_answers(lambda record: "4" if record["query"] == "2+2?" else None)
+        qianfan_sandbox.put("bos:/bucket/in/a.jsonl", '{"id": "1", "query": "2+2?"}\n')
+        created = qianfan_client.create(
+            name="nightly", endpoint="e", input_bos_uri="bos:/bucket/in/", output_bos_uri="bos:/bucket/out/"
+        )
+        task = qianfan_client.wait(created, poll_interval=0.2)
+        results = qianfan_sandbox.get(f"bos:/bucket/out/{task.output_dir}/a.jsonl")
+        assert json.loads(results)["output"]["result"] == "4"
+
+`set_answers` decides which records and files fail. Tests need no objects: without them, a task ends as Done.
 
 A test fails at its end in two cases, each of which a mark allows:
     qianfan_allow_rejections: The sandbox rejected a request for its path, action or signature.

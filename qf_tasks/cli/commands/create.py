@@ -247,7 +247,7 @@ class _Creation:
             pass  # the wait prints the one object
         elif terminal.as_json:
             created = [_without(row, "error") for row in self.rows if row["task_id"]]
-            account = str(self.client.account)
+            account = self.client.account.model_dump(mode="json")
             terminal.show_json({"account": account, "tasks": created, "errors": self.failed_as_json()})
         elif terminal.ids_only:
             terminal.show_rows((row for row in self.rows if row["task_id"]), ("task_id",))

@@ -108,7 +108,10 @@ def _preview(terminal: Terminal, client: TaskClient, wanted: Sequence[str], *, s
         found.read(client, wanted)
     if terminal.as_json:
         terminal.show_json(
-            {"account": str(client.account), "outcomes": [*_effects(found, wanted, stop_first=stop_first)]}
+            {
+                "account": client.account.model_dump(mode="json"),
+                "outcomes": [*_effects(found, wanted, stop_first=stop_first)],
+            }
         )
     else:
         columns = ("task_id", "run_status", "name", "effect")

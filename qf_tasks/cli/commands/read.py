@@ -16,7 +16,7 @@ from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command, terminal_of
 
 if TYPE_CHECKING:
-    from qf_tasks import SupportedModels, Task
+    from qf_tasks import Account, SupportedModels, Task
 
 _TABLE_LIMIT = 100
 _TABLE = ("task_id", "run_status", "age", "name", "progress", "create_time", "finish_time", "endpoint")
@@ -49,7 +49,7 @@ def get(context: typer.Context, task_ids: options.Ids, *, max_tasks: options.Max
             _show_found(terminal, found, client.account)
 
 
-def _show_found(terminal: Terminal, found: Found, account: object) -> None:
+def _show_found(terminal: Terminal, found: Found, account: Account) -> None:
     completion.remember(task.task_id for task in found.tasks)
     if terminal.as_json:
         terminal.show_json(found.as_json(account))
