@@ -215,14 +215,11 @@ def _sources(records: object) -> Iterator[_Source]:
 
 def _rows_of_frame(records: object) -> Iterable[Mapping[str, Any]] | None:
     """Return the rows of a DataFrame of pandas or polars, whose iteration is by column; otherwise None."""
-    tuples, names = getattr(records, "itertuples", None), getattr(records, "columns", None)
-    if callable(tuples) and names is not None:
-        columns = [str(name) for name in names]
-        return (dict(zip(columns, row, strict=True)) for row in tuples(index=False, name=None))
-    if callable(rows := getattr(records, "iter_rows", None)):
-        named: Iterable[Mapping[str, Any]] = rows(named=True)
-        return named
-    return None
+    frame: Any = records
+    if hasattr(records, "itertuples") and hasattr(records, "columns"):
+        columns = [str(name) for name in frame.columns]
+        return (dict(zip(columns, row, strict=True)) for row in frame.itertuples(index=False, name=None))
+    return frame.iter_rows(named=True) if hasattr(records, "iter_rows") else None
 
 
 def _iterate(records: object) -> Iterator[Any]:

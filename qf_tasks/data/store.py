@@ -49,7 +49,10 @@ _DEFAULT_REGION = "bj"  # any region says where a bucket is
 _REGION_HOST = re.compile(r"[a-z0-9-]+\.bcebos\.com")
 _SIGNATURE_SECONDS = 1800  # how long a signature is valid: the SDK's own default
 _PAGE_SIZE = 1000  # objects per listing or deletion, the limit of the service
-_PERMISSION_HINT = "Grant the user BOSFullControlAccessPolicy, or READ, WRITE and LIST on this bucket. 权限不足，请授予 BOS 权限。"
+_PERMISSION_HINT = (
+    "Grant the user BOSFullControlAccessPolicy, or READ, WRITE and LIST on this bucket. "
+    "权限不足，请授予该存储桶的读写权限。"
+)
 
 _logger = logging.getLogger("qf_tasks")
 
@@ -269,8 +272,6 @@ class ObjectStore(BosClient):
         for name, value in request.headers.items():
             is_unsigned = name.lower() in ("range", "if-match", "user-agent")
             (sent if is_unsigned else signed)[name] = value
-        if isinstance(request.body, bytes):
-            signed["content-length"] = str(len(request.body))
         sent["Authorization"] = authorization(
             self._settings.access_key,
             self._settings.secret_key.get_secret_value(),
