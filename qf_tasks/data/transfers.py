@@ -167,7 +167,7 @@ def _check_complete(store: ObjectStore, directory: BosUri, expected: dict[BosUri
 
 
 def _download_file(store: ObjectStore, sources: Sequence[ObjectInfo], target: Path) -> Iterator[int]:
-    """Write objects to one file, each beginning a new line; yield how many bytes were added.
+    """Write objects to one file, each beginning on a new line; yield how many bytes were added.
 
     The content grows in a file beside the target, whose name holds a hash of what is downloaded: another
     call goes on where this one stopped, unless the objects have changed. The target appears whole.
@@ -185,7 +185,7 @@ def _download_file(store: ObjectStore, sources: Sequence[ObjectInfo], target: Pa
                 file.flush()
                 written += len(chunk)
                 yield len(chunk)
-            if source.size and _byte_at(file, end - 1) != b"\n":
+            if source.size and source != sources[-1] and _byte_at(file, end - 1) != b"\n":
                 if written == end:
                     written += file.write(b"\n")
                 end += 1
