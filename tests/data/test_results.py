@@ -149,6 +149,22 @@ def test_download_after_a_break_asks_for_the_rest_alone(
     assert (tmp_path / "results.jsonl").stat().st_size == progress[-1][1]
 
 
+def test_download_of_files_without_a_last_line_break_separates_them_after_a_break_too(
+    make_blocking_data: Any, sandbox: Sandbox, task_with_output: str, tmp_path: Path
+) -> None:
+    data = make_blocking_data(max_retries=0)
+    for name in "abc":
+        sandbox.put(f"{output_of(sandbox, task_with_output)}/{name}.jsonl", name * 1000)
+    for skip in (0, 0, 1):
+        sandbox.inject(Fault.truncated(), action="GetObject", skip=skip)
+        with pytest.raises(QfTasksError):
+            data.download(task_with_output, tmp_path / "results.jsonl")
+
+    data.download(task_with_output, tmp_path / "results.jsonl")
+
+    assert (tmp_path / "results.jsonl").read_text().split("\n") == ["a" * 1000, "b" * 1000, "c" * 1000]
+
+
 def test_read_of_an_object_that_changes_after_a_break_raises(
     data: Data, sandbox: Sandbox, task_with_output: str, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from baidubce.auth.bce_credentials import BceCredentials
@@ -121,13 +122,13 @@ def test_address_that_is_no_directory_is_refused_with_what_was_meant(value: obje
 def test_upload_that_is_cancelled_sends_no_further_parts(sandbox: Sandbox) -> None:
     async def main() -> None:
         async with sandbox.async_client() as client:
-            upload = asyncio.create_task(
-                client.data.upload(
-                    [{"query": "a"}], "bos:/bucket/in/", on_progress=lambda *_: upload.cancel()
-                )
+            uploads: list[asyncio.Task[Any]] = []
+            upload = client.data.upload(
+                [{"query": "a"}], "bos:/bucket/in/", on_progress=lambda *_: uploads[0].cancel()
             )
+            uploads.append(asyncio.create_task(upload))
             with pytest.raises(asyncio.CancelledError):
-                await upload
+                await uploads[0]
 
     asyncio.run(main())
 
