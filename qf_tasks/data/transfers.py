@@ -123,10 +123,8 @@ def download(store: ObjectStore, task: Task, path: Path, on_progress: OnProgress
 
 def delete(store: ObjectStore, uri: BosUri) -> int:
     """Delete a file, or everything in a directory, and return how many objects there were."""
-    prefix = uri if uri.is_file else uri.directory
-    keys = [
-        info.uri.key for info in store.list(prefix, with_markers=True) if not uri.is_file or info.uri == uri
-    ]
+    found = store.list(uri, with_markers=True)
+    keys = [info.uri.key for info in found if info.uri == uri or not uri.is_file]
     store.delete(uri.bucket, keys)
     return len(keys)
 

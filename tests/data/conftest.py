@@ -62,8 +62,8 @@ def data(make_data: Any) -> Data:
 
 @pytest.fixture
 def task_with_output(sandbox: Sandbox) -> str:
-    """Return a task that is Done: three records, of which two have results, in two files."""
-    sandbox.put("bos:/bucket/in/a.jsonl", "".join(f'{{"id": "{n}", "query": "q{n}"}}\n' for n in "123"))
+    """Return a task that is Done: four records, of which two have results, in two files."""
+    sandbox.put("bos:/bucket/in/a.jsonl", "".join(f'{{"id": "{n}", "query": "q{n}"}}\n' for n in "1234"))
     task_id = sandbox.add_task(fields={"inputBosUri": "bos:/bucket/in/", "outputBosUri": "bos:/bucket/out/"})
     directory = f"bos:/bucket/out/{sandbox.tasks[task_id]['outputDir']}"
     sandbox.put(f"{directory}/a.jsonl", '{"id": "2", "query": "q2", "output": {"result": "two"}}\n')

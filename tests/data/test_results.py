@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import product
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import pytest
@@ -47,6 +48,7 @@ def test_results_joined_with_the_input_name_what_is_missing_or_unexpected(
         {"id": "9", "query": "q9", "output": {"result": "of no record"}},
         {"id": "1", "query": "another", "output": {"result": "of another query"}},
         {"id": "2", "output": {"result": "a second one"}},
+        {"id": "3", "output": {"result": "without its query"}},
     ]
     sandbox.put(f"{output_of(sandbox, task_with_output)}/c.jsonl", "\n".join(map(json.dumps, lines)))
 
@@ -58,9 +60,10 @@ def test_results_joined_with_the_input_name_what_is_missing_or_unexpected(
         ("9", "unexpected"),
         ("1", "unexpected"),
         ("2", "unexpected"),
-        ("3", "missing"),
+        ("3", "succeeded"),
+        ("4", "missing"),
     ]
-    assert results[-1].query == "q3"
+    assert results[-1].query == "q4"
 
 
 def test_results_with_unreadable_lines_go_on(data: Data, sandbox: Sandbox, task_with_output: str) -> None:
@@ -174,6 +177,19 @@ def test_read_of_an_object_that_changes_after_a_break_raises(
         data.download(task_with_output, tmp_path / "results.jsonl")
 
     assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_results_error_has_no_frames_with_signed_headers(
+    make_blocking_data: Any, sandbox: Sandbox, task_with_output: str
+) -> None:
+    sandbox.inject(Fault.reset_before(), action="GetObject")
+
+    with pytest.raises(QfTasksError) as caught:
+        list(make_blocking_data(max_retries=0).results(task_with_output))
+
+    frames = [frame for frame, _line in walk_tb(caught.value.__traceback__)][1:]
+    assert frames
+    assert not any("bce-auth-v1" in repr(frame.f_locals) for frame in frames)
 
 
 def test_download_to_a_directory_writes_each_file_once(
