@@ -12,12 +12,16 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from qf_tasks._operations.arguments import Age as Age
+    from qf_tasks._operations.arguments import RunStatusLike as RunStatusLike
+    from qf_tasks._operations.arguments import TaskLike as TaskLike
     from qf_tasks.async_client import AsyncTaskClient as AsyncTaskClient
     from qf_tasks.client import TaskClient as TaskClient
     from qf_tasks.data.models import Record as Record
     from qf_tasks.data.models import Result as Result
     from qf_tasks.data.models import Upload as Upload
     from qf_tasks.data.models import UploadPlan as UploadPlan
+    from qf_tasks.durations import Duration as Duration
     from qf_tasks.errors import ApiError as ApiError
     from qf_tasks.errors import AuthenticationError as AuthenticationError
     from qf_tasks.errors import BadResponseError as BadResponseError
@@ -63,6 +67,7 @@ _HOMES = {
     "async_client": ("AsyncTaskClient",),
     "client": ("TaskClient",),
     "data.models": ("Record", "Result", "Upload", "UploadPlan"),
+    "durations": ("Duration",),
     "errors": (
         "ApiError",
         "AuthenticationError",
@@ -101,6 +106,7 @@ _HOMES = {
     ),
     "reports": ("BulkError", "BulkInterrupted", "BulkOutcome", "BulkReport", "PurgePlan"),
     "settings": ("Settings",),
+    "_operations.arguments": ("Age", "RunStatusLike", "TaskLike"),
 }
 
 if not TYPE_CHECKING:  # a type checker would take any name for public

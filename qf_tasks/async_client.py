@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine, Iterable, Mapping
-from contextlib import aclosing
 from typing import Any, ClassVar, Literal, Self, Unpack
 
 from qf_tasks._operations import arguments, bulk, create, lifecycle, listing, polling, purge
+from qf_tasks._operations.api import Api
 from qf_tasks._operations.arguments import Age, RunStatusLike, TaskLike
 from qf_tasks._operations.bulk import OnProgress
 from qf_tasks._operations.journal import JournalPath
-from qf_tasks._operations.polling import OnChange, Poller
-from qf_tasks._runtime.asyncio import AsyncClock, AsyncResults, AsyncRuntime, run
+from qf_tasks._operations.polling import OnChange, Poller, WaitOptions
+from qf_tasks._runtime.asyncio import AsyncClock, AsyncResults, AsyncRuntime, end_tasks, new_task, run
 from qf_tasks._transport.sdk_hook import Transport
 from qf_tasks.client import BaseClient, DataFormatName, api_of, settings_of
 from qf_tasks.data.facades import AsyncData
@@ -73,7 +73,7 @@ class AsyncTaskClient(BaseClient):
 
     def get(self, task: TaskLike) -> Coroutine[Any, Any, Task]:
         """As `TaskClient.get`."""
-        return run(listing.get(self._api, arguments.task_id(task)))
+        return run(listing.get, self._api, arguments.task_id(task))
 
     def create(
         self,
@@ -108,11 +108,11 @@ class AsyncTaskClient(BaseClient):
             reuse_within=reuse_within,
             quota_timeout=quota_timeout,
         )
-        return run(create.create(self._api, request))
+        return run(create.create, self._api, request)
 
     def stop(self, task: TaskLike) -> Coroutine[Any, Any, StopResult]:
         """As `TaskClient.stop`."""
-        return run(lifecycle.stop(self._api, arguments.task_id(task)))
+        return run(lifecycle.stop, self._api, arguments.task_id(task))
 
     def delete(
         self,
@@ -124,7 +124,7 @@ class AsyncTaskClient(BaseClient):
     ) -> Coroutine[Any, Any, DeleteResult]:
         """As `TaskClient.delete`."""
         options = lifecycle.delete_options(stop_first, stop_timeout, missing_ok)
-        return run(lifecycle.delete(self._api, arguments.task_id(task), options))
+        return run(lifecycle.delete, self._api, arguments.task_id(task), options)
 
     # Lists of tasks.
 
@@ -161,7 +161,7 @@ class AsyncTaskClient(BaseClient):
 
     def models(self) -> Coroutine[Any, Any, SupportedModels]:
         """As `TaskClient.models`."""
-        return run(listing.models(self._api))
+        return run(listing.models, self._api)
 
     # Waiting.
 
@@ -178,7 +178,7 @@ class AsyncTaskClient(BaseClient):
         options = polling.wait_options(timeout, poll_interval, on_change)
         known = task if isinstance(task, Task) else None
         task_id = arguments.task_id(task)
-        return run(polling.wait(self._api, task_id, options, known=known, raise_on_failure=raise_on_failure))
+        return run(polling.wait, self._api, task_id, options, known=known, raise_on_failure=raise_on_failure)
 
     def wait_all(
         self,
@@ -192,7 +192,7 @@ class AsyncTaskClient(BaseClient):
         """As `TaskClient.wait_all`."""
         options = polling.wait_options(timeout, poll_interval, on_change)
         task_ids = arguments.task_ids(tasks)
-        return run(polling.wait_all(self._api, task_ids, options, raise_on_failure=raise_on_failure))
+        return run(polling.wait_all, self._api, task_ids, options, raise_on_failure=raise_on_failure)
 
     def as_completed(
         self,
@@ -202,10 +202,14 @@ class AsyncTaskClient(BaseClient):
         poll_interval: Duration = 30.0,
         on_change: OnChange | None = None,
     ) -> AsyncIterator[Task]:
-        """As `TaskClient.as_completed`; from an async iterable, tasks are added while it runs."""
+        """As `TaskClient.as_completed`; from an async iterable, tasks are added while it runs.
+
+        `timeout` then counts for each task from when it was added. If the iterable raises an exception, it is
+        raised when the tasks so far have been returned.
+        """
         options = polling.wait_options(timeout, poll_interval, on_change)
         if isinstance(tasks, AsyncIterable):
-            ended = _ended(Poller(self._api, options), tasks)
+            ended = _ended(self._api, tasks, options)
         else:
             ended = Poller(self._api, options, arguments.task_ids(tasks)).ended()
         return AsyncResults(ended, "client.as_completed")
@@ -217,7 +221,7 @@ class AsyncTaskClient(BaseClient):
     ) -> Coroutine[Any, Any, BulkReport]:
         """As `TaskClient.stop_many`; see `delete_many` for cancellation."""
         options = bulk.bulk_options(max_workers, None, on_progress)
-        return run(bulk.stop_many(self._api, arguments.task_ids(tasks), options))
+        return run(bulk.stop_many, self._api, arguments.task_ids(tasks), options)
 
     def delete_many(
         self,
@@ -239,7 +243,7 @@ class AsyncTaskClient(BaseClient):
         task_ids = bulk.plain_task_ids(tasks)
         delete = lifecycle.delete_options(stop_first, stop_timeout, missing_ok)
         options = bulk.bulk_options(max_workers, journal, on_progress, delete)
-        return run(bulk.delete_many(self._api, task_ids, options))
+        return run(bulk.delete_many, self._api, task_ids, options)
 
     def plan_purge(
         self,
@@ -262,7 +266,7 @@ class AsyncTaskClient(BaseClient):
             stop_first=stop_first,
         )
         most = arguments.whole_number(max_tasks, "max_tasks", minimum=1)
-        return run(purge.plan_purge(self._api, criteria, most))
+        return run(purge.plan_purge, self._api, criteria, most)
 
     def purge(
         self,
@@ -277,20 +281,22 @@ class AsyncTaskClient(BaseClient):
         checked = bulk.check_plan(self._api, plan)
         delete = lifecycle.delete_options(checked.criteria.stop_first, stop_timeout, missing_ok=True)
         options = bulk.bulk_options(max_workers, journal, on_progress, delete)
-        return run(bulk.purge(self._api, checked, options))
+        return run(bulk.purge, self._api, checked, options)
 
     # Everything else.
 
     def call(self, action: str, params: Mapping[str, Any]) -> Coroutine[Any, Any, Response]:
         """As `TaskClient.call`."""
         name = arguments.text(action, "action")
-        return run(self._api.call(name, arguments.json_object(params, "params")))
+        return run(self._api.call, name, arguments.json_object(params, "params"))
 
     async def close(self) -> None:
         """Wait for requests in flight, then end the threads and close the connections."""
-        await self._runtime.close()
-        self._transport.close()
-        self._data.close()
+        try:
+            await self._runtime.close()
+        finally:
+            self._transport.close()
+            self._data.close()
 
     aclose = close  # for contextlib.aclosing()
 
@@ -303,23 +309,34 @@ class AsyncTaskClient(BaseClient):
         await self.close()
 
 
-async def _ended(poller: Poller, tasks: AsyncIterable[TaskLike]) -> AsyncGenerator[Task, None]:
-    """Yield tasks as they end, while an async iterable adds to them."""
-    poller.is_open = True
+async def _ended(
+    api: Api, tasks: AsyncIterable[TaskLike], options: WaitOptions
+) -> AsyncGenerator[Task, None]:
+    """Yield tasks as they end, while an async iterable adds to them; each is awaited by an asyncio task."""
+    finished: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()
+    running: set[asyncio.Task[Any]] = set()
 
-    async def feed() -> None:
-        try:
-            async for task in tasks:
-                poller.add(arguments.task_id(task))
-        finally:
-            poller.is_open = False
+    def start(work: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:
+        task = new_task(work)
+        task.add_done_callback(finished.put_nowait)
+        running.add(task)
+        return task
 
-    feeder = asyncio.create_task(feed())
+    async def wait_for_each() -> None:
+        task_ids: set[str] = set()
+        async for task in tasks:
+            task_id = arguments.task_id(task)
+            if task_id not in task_ids:
+                task_ids.add(task_id)
+                start(polling.wait(api, task_id, options))
+
+    adding = start(wait_for_each())
     try:
-        async with aclosing(poller.ended()) as ended:
-            async for task in ended:
-                yield task
-        await feeder
+        while running:
+            task = await finished.get()
+            running.remove(task)
+            if task is not adding:
+                yield task.result()
+        adding.result()
     finally:
-        feeder.cancel()
-        await asyncio.gather(feeder, return_exceptions=True)
+        await end_tasks(running)

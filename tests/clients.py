@@ -79,7 +79,16 @@ class BlockingAdapter:
             self._loop.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        async def outcome() -> tuple[Any, BaseException | None]:
+            try:
+                return await coroutine, None
+            except BaseException as error:  # noqa: BLE001 - a KeyboardInterrupt would end the loop's thread
+                return None, error
+
+        result, error = asyncio.run_coroutine_threadsafe(outcome(), self._loop).result()
+        if error is not None:
+            raise error
+        return result
 
     def _iterate(self, results: AsyncIterator[Any]) -> Iterator[Any]:
         async def next_result() -> Any:
@@ -96,20 +105,26 @@ def client_of(
     sandbox: Sandbox, time: SandboxTime | None = None, *, kind: Kind = "blocking", **fields: Any
 ) -> TaskClient:
     """Return a client of the sandbox, with any setting."""
+    if kind == "asyncio":
+        return cast(TaskClient, BlockingAdapter(async_client_of(sandbox, time, **fields)))
     sandbox_time = time or SandboxTime(sandbox)
 
     class BlockingClient(TaskClient):
         _clock: ClassVar[Clock] = Clock(sandbox_time.now, sandbox_time.sleep)
 
+    return BlockingClient(_settings_of(sandbox, fields))
+
+
+def async_client_of(sandbox: Sandbox, time: SandboxTime | None = None, **fields: Any) -> AsyncTaskClient:
+    """Return an asyncio client of the sandbox, with any setting."""
+    sandbox_time = time or SandboxTime(sandbox)
+
     class AsyncClient(AsyncTaskClient):
         _clock: ClassVar[AsyncClock] = AsyncClock(sandbox_time.now, sandbox_time.sleep_on_loop)
 
-    settings: dict[str, Any] = {
-        "access_key": sandbox.access_key,
-        "secret_key": sandbox.secret_key,
-        "base_url": sandbox.url,
-        **fields,
-    }
-    if kind == "blocking":
-        return BlockingClient(Settings(**settings))
-    return cast(TaskClient, BlockingAdapter(AsyncClient(Settings(**settings))))
+    return AsyncClient(_settings_of(sandbox, fields))
+
+
+def _settings_of(sandbox: Sandbox, fields: dict[str, Any]) -> Settings:
+    keys = {"access_key": sandbox.access_key, "secret_key": sandbox.secret_key, "base_url": sandbox.url}
+    return Settings(**{**keys, **fields})

@@ -1,4 +1,4 @@
-"""What all tests share: a clean surrounding, a sandbox, and clients whose time is the sandbox's."""
+"""What all tests share: a clean environment, a sandbox, and clients whose clock is that of the sandbox."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .clients import Kind, SandboxTime, client_of
 
 MakeClient = Callable[..., TaskClient]
 
-_REACHING_IN = ("QIANFAN_", "QF_TASKS_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
-_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+_REMOVED_PREFIXES = ("QIANFAN_", "QF_TASKS_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
+_REMOVED = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
-_TOO_LONG = timedelta(seconds=30)  # for one example: what takes longer hangs, on any machine
+_MAX_EXAMPLE_TIME = timedelta(seconds=30)  # an example that takes longer hangs, on any machine
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let hypothesis try the same few examples in every run, and many new ones in a run of `-m fuzz`."""
+    """Try the same few examples in every ordinary run, and many new ones with `-m fuzz`."""
     settings.register_profile(
         "quick",
         max_examples=30,
-        deadline=_TOO_LONG,
+        deadline=_MAX_EXAMPLE_TIME,
         stateful_step_count=20,
         derandomize=True,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -48,10 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def clean_surrounding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let no variable, home or working directory of the machine reach into a test."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Remove variables that would change a test, and run it in an empty home directory."""
     for name in os.environ:
-        if name.upper().startswith(_REACHING_IN) or name in _BUNDLES:
+        if name.upper().startswith(_REMOVED_PREFIXES) or name in _REMOVED:
             monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir()
@@ -61,26 +61,26 @@ def clean_surrounding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """Return a running sandbox, with other choices where a test's parameters say so."""
+    """Return a running sandbox, with the `ServerBehavior` that a test passes as its indirect parameter."""
     with Sandbox(frozen=True, behavior=getattr(request, "param", None)) as running:
         yield running
 
 
 @pytest.fixture
-def _vouched_sandbox(tmp_path: Path) -> Iterator[tuple[Sandbox, Path]]:
+def _tls_sandbox_and_bundle(tmp_path: Path) -> Iterator[tuple[Sandbox, Path]]:
     with tcp_proxy.tls_sandbox(tmp_path, tcp_proxy.LOOPBACK) as sandbox_and_bundle:
         yield sandbox_and_bundle
 
 
 @pytest.fixture
-def tls_sandbox(_vouched_sandbox: tuple[Sandbox, Path]) -> Sandbox:
-    """Return a running sandbox with a certificate that `ca_bundle` vouches for, and nothing else."""
-    return _vouched_sandbox[0]
+def tls_sandbox(_tls_sandbox_and_bundle: tuple[Sandbox, Path]) -> Sandbox:
+    """Return a running sandbox with a certificate that is verified by `ca_bundle` alone."""
+    return _tls_sandbox_and_bundle[0]
 
 
 @pytest.fixture
-def ca_bundle(_vouched_sandbox: tuple[Sandbox, Path]) -> Path:
-    return _vouched_sandbox[1]
+def ca_bundle(_tls_sandbox_and_bundle: tuple[Sandbox, Path]) -> Path:
+    return _tls_sandbox_and_bundle[1]
 
 
 @pytest.fixture
@@ -90,14 +90,14 @@ def sandbox_time(sandbox: Sandbox) -> SandboxTime:
 
 @pytest.fixture(params=["blocking", "asyncio"])
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Return the kind of client that a test uses: each test of behaviour holds both to it."""
+    """Return the kind of client that a test uses; a test of behaviour runs with both."""
     kind: Kind = request.param
     return kind
 
 
 @pytest.fixture
 def make_client(sandbox: Sandbox, sandbox_time: SandboxTime, kind: Kind) -> Iterator[MakeClient]:
-    """Return a maker of clients of the sandbox, with any setting; when they sleep, its clock advances."""
+    """Return a function that makes clients of the sandbox; when they sleep, its clock advances."""
     with ExitStack() as stack:
 
         def make(**fields: Any) -> TaskClient:

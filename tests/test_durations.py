@@ -77,7 +77,7 @@ def test_seconds_with_anything_else_names_argument_value_and_fix(value: object, 
         ("9" * 400 + "s", "'" + "9" * 60 + "'"),
     ],
 )
-def test_seconds_negative_or_infinite_is_refused(value: object, shown: str) -> None:
+def test_seconds_negative_or_infinite_is_rejected(value: object, shown: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         seconds(value, "timeout")
 

@@ -1,9 +1,9 @@
-"""Where the real service differs from what the sandbox chose: each difference is reported as an xfail.
+"""Compares the service with the sandbox; each difference is reported as an expected failure.
 
     QF_TASKS_LIVE=1 python -m pytest -m live
 
-Keys come from the usual sources. Nothing is created, stopped or deleted, unless `QF_TASKS_LIVE_WRITE=1` is
-set too, with `QF_TASKS_LIVE_INPUT` and `QF_TASKS_LIVE_OUTPUT` (BOS directories) and
+Credentials come from the usual sources. Nothing is created, stopped or deleted unless `QF_TASKS_LIVE_WRITE=1`
+is set too, with `QF_TASKS_LIVE_INPUT` and `QF_TASKS_LIVE_OUTPUT` (BOS directories) and
 `QF_TASKS_LIVE_ENDPOINT`: then one task lives for some minutes.
 """
 
@@ -21,17 +21,20 @@ from qf_tasks import ApiError, Settings, TaskClient
 from qf_tasks.sandbox import Sandbox
 
 _TASK, _TASKS = "DescribeBatchInferenceTask", "DescribeBatchInferenceTasks"
-_NOBODY = "infer-000000000000"
+_MISSING = "infer-000000000000"
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(os.environ.get("QF_TASKS_LIVE") != "1", reason="QF_TASKS_LIVE=1 asks the service"),
+    pytest.mark.skipif(
+        os.environ.get("QF_TASKS_LIVE") != "1",
+        reason="needs QF_TASKS_LIVE=1, and sends requests to the service",
+    ),
 ]
 
 
 @pytest.fixture(autouse=True)
-def clean_surrounding() -> None:
-    """Leave the surrounding as it is: the keys come from there."""
+def clean_environment() -> None:
+    """Leave the environment as it is: the credentials come from there."""
 
 
 @pytest.fixture(scope="module", name="service")
@@ -40,7 +43,7 @@ def client_of_the_service() -> Iterator[TaskClient]:
         yield client
 
 
-@pytest.fixture(scope="module", name="double")
+@pytest.fixture(scope="module", name="sandboxed")
 def client_of_a_sandbox() -> Iterator[TaskClient]:
     with Sandbox(speed=60) as sandbox:
         now = datetime.now(UTC)
@@ -56,12 +59,11 @@ def client_of_a_sandbox() -> Iterator[TaskClient]:
             yield client
 
 
-def _met(act: Callable[[], object]) -> str:
-    """Return what an act meets with."""
+def _outcome(call: Callable[[], object]) -> str:
     try:
-        act()
-    except ApiError as refusal:
-        return f"{type(refusal).__name__} {refusal.status} {refusal.code}"
+        call()
+    except ApiError as rejection:
+        return f"{type(rejection).__name__} {rejection.status} {rejection.code}"
     return "accepted"
 
 
@@ -84,7 +86,7 @@ def _three_ids(client: TaskClient) -> list[str]:
 def _is_marker_inclusive(client: TaskClient) -> bool:
     first, second, third = _three_ids(client)
     after = _ids(_page(client, maxKeys=1, marker=second))
-    assert after in ([second], [third]), f"the page at {second} is {after}, and {first} came before"
+    assert after in ([second], [third]), f"the page at {second} is {after}, after {first}"
     return after == [second]
 
 
@@ -110,16 +112,16 @@ def _order(client: TaskClient, *, reverse: bool) -> str:
     )
 
 
-def _unknown_members(client: TaskClient) -> list[str]:
-    """Return the members of tasks that the sandbox does not know."""
+def _unknown_fields(client: TaskClient) -> list[str]:
+    """Return the fields of tasks that the sandbox does not know."""
     with Sandbox(frozen=True) as sandbox:
         made = sandbox.add_tasks(1, run_status="Failed"), sandbox.add_tasks(1, model_id="amv-1")
-        known = {name for ids in made for name in sandbox.tasks[ids[0]]}
+        known = {field for ids in made for field in sandbox.tasks[ids[0]]}
     described = (client.get(task).raw for task in client.list(limit=20))
-    return sorted({name for raw in described for name in raw} - known)
+    return sorted({field for raw in described for field in raw} - known)
 
 
-def _members_only_described(client: TaskClient) -> list[str]:
+def _fields_only_described(client: TaskClient) -> list[str]:
     task = next(client.list(limit=1), None)
     if task is None:
         pytest.skip("the account has no tasks")
@@ -130,64 +132,62 @@ def _clock(client: TaskClient) -> str:
     date = client.call(_TASKS, {"maxKeys": 1}).headers.get("date")
     if date is None:
         return "no Date header"
-    is_near = abs(parsedate_to_datetime(date) - datetime.now(UTC)) < timedelta(minutes=1)
-    return f"{'near' if is_near else 'far from'} this machine's"
+    is_close = abs(parsedate_to_datetime(date) - datetime.now(UTC)) < timedelta(minutes=1)
+    return f"{'close to' if is_close else 'far from'} this machine's"
 
 
 def _request_ids(client: TaskClient) -> bool:
-    reply = client.call(_TASKS, {"maxKeys": 1})
-    return reply.headers.get("x-bce-request-id") == reply.body.get("requestId")
+    response = client.call(_TASKS, {"maxKeys": 1})
+    return response.headers.get("x-bce-request-id") == response.body.get("requestId")
 
 
-def _of_keys(client: TaskClient, **wrong: str) -> str:
+def _with_keys(client: TaskClient, **wrong: str) -> str:
     settings = client._settings
     pair: dict[str, Any] = {"access_key": settings.access_key, "secret_key": settings.secret_key, **wrong}
-    with TaskClient(Settings(**pair, base_url=settings.base_url)) as stranger:
-        return _met(stranger.models)
+    with TaskClient(Settings(**pair, base_url=settings.base_url)) as other:
+        return _outcome(other.models)
 
 
 _PROBES: dict[str, Callable[[TaskClient], object]] = {
-    "an id that is not there": lambda client: _met(lambda: client.get(_NOBODY)),
-    "an id that is none": lambda client: _met(lambda: client.get("x")),
-    "no id": lambda client: _met(lambda: client.call(_TASK, {})),
-    "an id of the wrong type": lambda client: _met(lambda: client.call(_TASK, {"taskId": 5})),
-    "an action that is not there": lambda client: _met(lambda: client.call("DescribeNothing", {})),
-    "an access key that is not there": lambda client: _of_keys(client, access_key="ALTAK" + "0" * 21),
-    "a secret key that is wrong": lambda client: _of_keys(client, secret_key="0" * 32),
-    "a marker that is not there": lambda client: _met(lambda: _page(client, marker=_NOBODY)),
-    "whether a marker's task is on its page": _is_marker_inclusive,
-    "members of pageInfo": _page_info,
+    "an unknown id": lambda client: _outcome(lambda: client.get(_MISSING)),
+    "an id of another form": lambda client: _outcome(lambda: client.get("x")),
+    "no id": lambda client: _outcome(lambda: client.call(_TASK, {})),
+    "an id of the wrong type": lambda client: _outcome(lambda: client.call(_TASK, {"taskId": 5})),
+    "an unknown action": lambda client: _outcome(lambda: client.call("DescribeNothing", {})),
+    "an unknown access key": lambda client: _with_keys(client, access_key="ALTAK" + "0" * 21),
+    "a wrong secret key": lambda client: _with_keys(client, secret_key="0" * 32),
+    "an unknown marker": lambda client: _outcome(lambda: _page(client, marker=_MISSING)),
+    "whether the page of a marker has its task": _is_marker_inclusive,
+    "fields of pageInfo": _page_info,
     "what nextMarker names": _what_next_marker_names,
     "order with pageReverse": lambda client: _order(client, reverse=True),
     "order without pageReverse": lambda client: _order(client, reverse=False),
-    "maxKeys of 0": lambda client: _met(lambda: _page(client, maxKeys=0)),
+    "maxKeys of 0": lambda client: _outcome(lambda: _page(client, maxKeys=0)),
     "maxKeys of 1000": lambda client: _page(client, maxKeys=1000)["pageInfo"].get("maxKeys"),
-    "a state that is not there": lambda client: _met(lambda: _page(client, runStatus=["Pondering"])),
-    "a state that is no list": lambda client: _met(lambda: _page(client, runStatus="Done")),
-    "members of tasks beyond the sandbox's": _unknown_members,
-    "members that only a single task has": _members_only_described,
-    "members of the list of models": lambda client: sorted(
+    "an unknown state": lambda client: _outcome(lambda: _page(client, runStatus=["Pondering"])),
+    "a state that is not in a list": lambda client: _outcome(lambda: _page(client, runStatus="Done")),
+    "fields of tasks that the sandbox lacks": _unknown_fields,
+    "fields that only the description of one task has": _fields_only_described,
+    "fields of the list of models": lambda client: sorted(
         client.call("DescribeBatchInferenceModel", {}).result
     ),
-    "the service's clock": _clock,
-    "whether both request ids are one": _request_ids,
+    "the clock of the service": _clock,
+    "whether header and body have the same request id": _request_ids,
 }
 
 
 @pytest.mark.parametrize("probe", _PROBES)
-def test_probe_service_finds_what_the_sandbox_chose(
-    service: TaskClient, double: TaskClient, probe: str
-) -> None:
-    _compare(_PROBES[probe](service), _PROBES[probe](double))
+def test_service_is_like_the_sandbox(service: TaskClient, sandboxed: TaskClient, probe: str) -> None:
+    _compare(_PROBES[probe](service), _PROBES[probe](sandboxed))
 
 
-def _compare(there: object, here: object) -> None:
-    if there != here:
-        pytest.xfail(f"the service: {there}; the sandbox: {here}")
+def _compare(service: object, sandbox: object) -> None:
+    if service != sandbox:
+        pytest.xfail(f"the service: {service}; the sandbox: {sandbox}")
 
 
 def _life(client: TaskClient) -> list[str]:
-    """Return what one task meets with, from its creation to its deletion."""
+    """Return the outcomes of the calls for one task, from its creation to its deletion."""
     created = client.create(
         name="qf-tasks-live",
         endpoint=os.environ["QF_TASKS_LIVE_ENDPOINT"],
@@ -196,16 +196,16 @@ def _life(client: TaskClient) -> list[str]:
     )
     events = [f"created: {client.get(created).run_status}"]
     try:
-        events.append(f"deleted while active: {_met(lambda: client.delete(created))}")
+        events.append(f"deleted while active: {_outcome(lambda: client.delete(created))}")
         events.append(f"stopped: {client.stop(created).run_status}")
-        events.append(f"stopped again: {_met(lambda: client.call(*_stop(created.task_id)))}")
+        events.append(f"stopped again: {_outcome(lambda: client.call(*_stop(created.task_id)))}")
         events.append(f"ended: {client.wait(created, timeout=600, raise_on_failure=False).run_status}")
-        events.append(f"stopped when it had ended: {_met(lambda: client.call(*_stop(created.task_id)))}")
+        events.append(f"stopped when it had ended: {_outcome(lambda: client.call(*_stop(created.task_id)))}")
     finally:
         deleted = client.delete(created, stop_first=True)
     events.append(f"deleted: {deleted.outcome}")
-    events.append(f"deleted again: {_met(lambda: client.delete(created))}")
-    events.append(f"its id as a marker: {_met(lambda: _page(client, marker=created.task_id))}")
+    events.append(f"deleted again: {_outcome(lambda: client.delete(created))}")
+    events.append(f"its id as a marker: {_outcome(lambda: _page(client, marker=created.task_id))}")
     return events
 
 
@@ -214,7 +214,8 @@ def _stop(task_id: str) -> tuple[str, dict[str, str]]:
 
 
 @pytest.mark.skipif(
-    os.environ.get("QF_TASKS_LIVE_WRITE") != "1", reason="QF_TASKS_LIVE_WRITE=1 creates and deletes a task"
+    os.environ.get("QF_TASKS_LIVE_WRITE") != "1",
+    reason="needs QF_TASKS_LIVE_WRITE=1, and creates and deletes a task",
 )
-def test_live_through_a_task_meets_what_the_sandbox_chose(service: TaskClient, double: TaskClient) -> None:
-    _compare(_life(service), _life(double))
+def test_life_of_a_task_is_like_in_the_sandbox(service: TaskClient, sandboxed: TaskClient) -> None:
+    _compare(_life(service), _life(sandboxed))

@@ -1,4 +1,4 @@
-"""Client and sandbox together, against a simple model of which tasks there must be, and in which state."""
+"""Random calls and faults: the tasks of the sandbox and their states are those of a simple model."""
 
 from __future__ import annotations
 
@@ -29,21 +29,26 @@ from qf_tasks import (
 from qf_tasks.sandbox import Fault, Sandbox
 from qf_tasks.sandbox.behavior import ServerBehavior
 
-from .clients import SandboxTime, client_of
+from .clients import Kind, SandboxTime, client_of
 
 pytestmark = pytest.mark.fuzz
 
-QUEUE, RUN, STOP = 10.5, 60.0, 5.5  # seconds; the clock goes by whole ones, so that no state ends just then
+QUEUE, RUN, STOP = (
+    10.5,
+    60.0,
+    5.5,
+)  # seconds; the clock advances by whole ones, so that no state ends at that moment
 QUOTA = 20
 ACTIVE = (RunStatus.QUEUING, RunStatus.RUNNING, RunStatus.STOPPING)
 
 FATES: dict[str, Fault | None] = {
     "good": None,
-    "refused": Fault.status(429),
+    "rejected": Fault.status(429),
     "not arrived": Fault.reset_before(),
-    "answer lost": Fault.reset_after(),
+    "response lost": Fault.reset_after(),
 }
 fates = st.sampled_from([*FATES])
+kinds = st.sampled_from(["blocking", "asyncio"])
 behaviors = st.builds(
     ServerBehavior,
     inclusive_marker=st.booleans(),
@@ -54,8 +59,8 @@ behaviors = st.builds(
 )
 
 
-class Ticking(SandboxTime):
-    """A time whose pauses have no jitter: what happens depends on the rules alone."""
+class SteadyTime(SandboxTime):
+    """A time whose pauses have no jitter, so that a sequence of rules always has the same effect."""
 
     def sleep(self, seconds: float) -> None:
         super().sleep(1.0 if seconds <= 1.0 else 20.0)
@@ -63,24 +68,24 @@ class Ticking(SandboxTime):
 
 @dataclass
 class Expected:
-    """What must be true of a task."""
+    """A task as it must be."""
 
     name: str
     created_at: float
     stopped_at: float | None = None
-    put_into: str | None = None
+    set_to: str | None = None
 
     def run_status(self, now: float) -> str:
         if self.stopped_at is not None:
             return "Stopping" if now < self.stopped_at + STOP else "Stopped"
-        if self.put_into:
-            return self.put_into
+        if self.set_to:
+            return self.set_to
         age = now - self.created_at
         return "Queuing" if age < QUEUE else "Running" if age < QUEUE + RUN else "Done"
 
 
 class ClientAndSandbox(RuleBasedStateMachine):
-    """The rules, under any behavior of the server."""
+    """The rules, with any behavior of the server."""
 
     task_ids: Bundle[str] = Bundle("task_ids")
     sandbox: Sandbox
@@ -99,7 +104,7 @@ class ClientAndSandbox(RuleBasedStateMachine):
         return self.sandbox.now.timestamp()
 
     def status(self, task_id: str, at: float | None = None) -> RunStatus | None:
-        """Return the state that a task must have, now or at a moment; None for one that must be gone."""
+        """Return the state that a task must have, now or at a time; None for one that must not exist."""
         task = self.expected.get(task_id)
         return None if task is None else RunStatus(task.run_status(at or self.now))
 
@@ -110,45 +115,46 @@ class ClientAndSandbox(RuleBasedStateMachine):
         if fault := FATES[fate]:
             self.sandbox.inject(fault, action=action)
 
-    def arrival(self, fate: str, *, is_allowed: bool = True) -> float:
-        """Return when the request arrives that counts: the first, or the one a tick later."""
-        is_first = fate == "good" or (fate == "answer lost" and is_allowed)
+    def applied_at(self, fate: str, *, is_possible: bool = True) -> float:
+        """Return when the request that takes effect arrives: the first one, or its retry a second later."""
+        is_first = fate == "good" or (fate == "response lost" and is_possible)
         return self.now if is_first else self.now + 1.0
 
     # Rules.
 
-    @initialize(target=task_ids, behavior=behaviors, crowd=st.sampled_from([0, 0, QUOTA - 1]))
-    def begin(self, behavior: ServerBehavior, crowd: int) -> MultipleResults[str]:
-        """Begin with tasks of other programs, and know an id that never was."""
+    @initialize(target=task_ids, behavior=behaviors, crowd=st.sampled_from([0, 0, QUOTA - 1]), kind=kinds)
+    def begin(self, behavior: ServerBehavior, crowd: int, kind: Kind) -> MultipleResults[str]:
+        """Begin with tasks of other programs, and an id that never existed."""
         sandbox = Sandbox(
             frozen=True, behavior=behavior, queue_seconds=QUEUE, run_seconds=RUN, stop_seconds=STOP
         )
         self.sandbox = self.opened.enter_context(sandbox)
-        self.client = self.opened.enter_context(client_of(sandbox, Ticking(sandbox), max_retries=1))
+        client = client_of(sandbox, SteadyTime(sandbox), kind=kind, max_retries=1)
+        self.client = self.opened.enter_context(client)
         made = sandbox.add_tasks(crowd, run_status="Running", name="crowd")
-        self.expected = {task_id: Expected("crowd", self.now, put_into="Running") for task_id in made}
+        self.expected = {task_id: Expected("crowd", self.now, set_to="Running") for task_id in made}
         return multiple("infer-never", *made)
 
     @rule(target=task_ids, name=st.sampled_from(["one", "two"]), fate=fates)
     def create(self, name: str, fate: str) -> MultipleResults[str]:
         self.inject_fault("CreateBatchInferenceTask", fate)
-        created_at = self.arrival(fate)
+        created_at = self.applied_at(fate)
         is_full = self.is_full(created_at)
         try:
             created = self.client.create(
                 name=name, endpoint="ernie", input_bos_uri="bos:/b/in", output_bos_uri="bos:/b/out"
             )
-        except OutcomeUnknownError as unknown:
-            candidates = unknown.candidates
+        except OutcomeUnknownError as error:
+            candidates = error.candidates
             assert candidates == ()
-            assert fate == "not arrived" or (fate == "answer lost" and is_full)
+            assert fate == "not arrived" or (fate == "response lost" and is_full)
             return multiple()
         except QuotaExceededError:
             assert is_full
             return multiple()
         assert not is_full
         assert fate != "not arrived"
-        assert created.reused == (fate == "answer lost")
+        assert created.reused == (fate == "response lost")
         assert created.task_id not in self.expected
         self.expected[created.task_id] = Expected(name, created_at)
         return multiple(created.task_id)
@@ -169,14 +175,14 @@ class ClientAndSandbox(RuleBasedStateMachine):
         self.inject_fault("DescribeBatchInferenceTasks", fate)
         listed = [task.task_id for task in self.client.list(page_size=page_size, run_status=run_status)]
         newest_first = reversed(self.expected)
-        assert listed == [it for it in newest_first if run_status in (None, self.status(it))]
+        assert listed == [task_id for task_id in newest_first if run_status in (None, self.status(task_id))]
 
     @rule(task_id=task_ids, fate=fates)
     def stop(self, task_id: str, fate: str) -> None:
         self.inject_fault("StopBatchInferenceTask", fate)
         state = self.status(task_id)
-        arrived_at = self.arrival(fate, is_allowed=state is not None and state.can_stop)
-        before = self.status(task_id, arrived_at)
+        applied_at = self.applied_at(fate, is_possible=state is not None and state.can_stop)
+        before = self.status(task_id, applied_at)
         try:
             stopped = self.client.stop(task_id)
         except TaskNotFoundError:
@@ -186,27 +192,27 @@ class ClientAndSandbox(RuleBasedStateMachine):
         else:
             assert before is not None
             if before.can_stop:
-                self.expected[task_id].stopped_at = arrived_at
+                self.expected[task_id].stopped_at = applied_at
             assert stopped.run_status == (RunStatus.STOPPING if before.can_stop else before)
 
     @rule(task_id=task_ids, fate=fates, missing_ok=st.booleans())
     def delete(self, task_id: str, fate: str, *, missing_ok: bool) -> None:
         self.inject_fault("DeleteBatchInferenceTask", fate)
         state = self.status(task_id)
-        is_gone_at_once = fate == "answer lost" and state is not None and state.can_delete
-        before = self.status(task_id, self.arrival(fate, is_allowed=is_gone_at_once))
+        is_deleted_at_once = fate == "response lost" and state is not None and state.can_delete
+        before = self.status(task_id, self.applied_at(fate, is_possible=is_deleted_at_once))
         try:
             deleted = self.client.delete(task_id, missing_ok=missing_ok)
         except TaskNotFoundError:
             assert before is None
             assert not missing_ok
-            assert fate in ("good", "refused")  # else an attempt before may have deleted it
+            assert fate in ("good", "rejected")  # otherwise an earlier attempt may have deleted it
         except TaskStateError:
             assert before in ACTIVE
         except InvalidRequestError:
             assert before not in RunStatus.KNOWN
         else:
-            is_seen = before is not None and not is_gone_at_once
+            is_seen = before is not None and not is_deleted_at_once
             assert deleted.outcome == ("deleted" if is_seen else "already_gone")
             assert before is None or self.expected.pop(task_id)
 
@@ -233,34 +239,34 @@ class ClientAndSandbox(RuleBasedStateMachine):
                 seen.append(task.task_id)
                 if task.run_status.can_delete:
                     self.client.delete(task)
-        except InvalidRequestError as lost:
-            code = lost.code
+        except InvalidRequestError as error:
+            code = error.code
             assert code == "InvalidMarker"
         else:
             assert seen == [*reversed(self.expected)]
         self.expected = {
-            it: task
-            for it, task in self.expected.items()
-            if it not in seen or not RunStatus(task.run_status(self.now)).can_delete
+            task_id: task
+            for task_id, task in self.expected.items()
+            if task_id not in seen or not RunStatus(task.run_status(self.now)).can_delete
         }
 
     @rule(task_id=task_ids, run_status=st.sampled_from(["Failed", "Expired", "Done", "Pondering"]))
     def end(self, task_id: str, run_status: str) -> None:
         if task := self.expected.get(task_id):
             self.sandbox.set_status(task_id, run_status)
-            task.put_into, task.stopped_at = run_status, None
+            task.set_to, task.stopped_at = run_status, None
 
     @rule(seconds=st.sampled_from([3, 8, 70]))
-    def let_time_pass(self, seconds: int) -> None:
+    def advance_clock(self, seconds: int) -> None:
         self.sandbox.advance(seconds)
 
     @invariant()
-    def there_are_the_tasks_that_must_be(self) -> None:
+    def tasks_are_as_expected(self) -> None:
         states = {task_id: task["runStatus"] for task_id, task in self.sandbox.tasks.items()}
         assert states == {task_id: self.status(task_id) for task_id in self.expected}
 
     @invariant()
-    def the_sandbox_is_well(self) -> None:
+    def sandbox_has_no_errors(self) -> None:
         assert self.sandbox.errors == []
         assert self.sandbox.unexpected == []
 

@@ -1,4 +1,7 @@
-"""Load: two clients of two accounts, many threads, all verbs, and every twentieth request goes wrong."""
+"""Load for some minutes: two clients of two accounts, many threads, and a fault in every twentieth request.
+
+python -m pytest -m soak
+"""
 
 from __future__ import annotations
 
@@ -40,18 +43,18 @@ _PROCESS = Path("/proc/self")
 
 @dataclass
 class Account:
-    """A client with its own sandbox, and what there must be in it in the end."""
+    """A client with its own sandbox, the tasks that must be left in the end, and the names that may be."""
 
     name: str
     client: TaskClient
     sandbox: Sandbox
     kept: dict[str, str] = field(default_factory=dict)
-    in_doubt: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
 
 
 @contextmanager
 def _account(name: str) -> Iterator[Account]:
-    # A task is done as soon as it is created, so that the quota never counts.
+    # A task is Done as soon as it is created, so that the quota is never reached.
     with Sandbox(
         account=name, queue_seconds=0, run_seconds=0, stop_seconds=0, speed=1, remember=100
     ) as sandbox:
@@ -65,11 +68,11 @@ def _account(name: str) -> Iterator[Account]:
 
 def _work(account: Account, worker: str) -> None:
     for cycle in range(CYCLES):
-        _put_through_its_life(account)
-        _create_and_perhaps_keep(account, f"{worker}.{cycle}", keep=cycle % 4 == 0)
+        _stop_and_delete_a_task(account)
+        _create_a_task(account, f"{worker}.{cycle}", keep=cycle % 4 == 0)
 
 
-def _put_through_its_life(account: Account) -> None:
+def _stop_and_delete_a_task(account: Account) -> None:
     client, task_id = account.client, account.sandbox.add_task(run_status="Running")
     assert client.stop(task_id).run_status in (RunStatus.STOPPING, RunStatus.STOPPED)
     assert client.get(task_id).run_status == RunStatus.STOPPED
@@ -78,7 +81,7 @@ def _put_through_its_life(account: Account) -> None:
         client.get(task_id)
 
 
-def _create_and_perhaps_keep(account: Account, name: str, *, keep: bool) -> None:
+def _create_a_task(account: Account, name: str, *, keep: bool) -> None:
     client = account.client
     assert {task.creator for task in next(client.pages(page_size=20))} <= {account.name}
     assert client.models().common
@@ -87,7 +90,7 @@ def _create_and_perhaps_keep(account: Account, name: str, *, keep: bool) -> None
             name=name, endpoint="ernie", input_bos_uri="bos:/b/in/", output_bos_uri="bos:/b/out/"
         )
     except OutcomeUnknownError:
-        account.in_doubt.add(name)
+        account.unknown.add(name)
         return
     assert client.get(created).name == name
     if keep:
@@ -108,7 +111,7 @@ def _resident_megabytes() -> float:
 
 
 @pytest.mark.skipif(not _PROCESS.exists(), reason="sockets and memory are read from /proc")
-def test_soak_with_faults_gives_no_wrong_answer_and_loses_and_doubles_no_task(
+def test_soak_with_faults_loses_and_duplicates_no_task(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.CRITICAL, logger="qf_tasks")  # pytest would keep every line
@@ -117,9 +120,9 @@ def test_soak_with_faults_gives_no_wrong_answer_and_loses_and_doubles_no_task(
         accounts = [stack.enter_context(_account(name)) for name in ("one", "another")]
         for number in range(ROUNDS):
             with ThreadPoolExecutor(THREADS) as pool:
-                workers = [(accounts[at % 2], f"{number}.{at}") for at in range(THREADS)]
-                for done in [pool.submit(_work, *worker) for worker in workers]:
-                    done.result()
+                workers = [(accounts[thread % 2], f"{number}.{thread}") for thread in range(THREADS)]
+                for work in [pool.submit(_work, *worker) for worker in workers]:
+                    work.result()
             sockets.append(_open_sockets())
             megabytes.append(_resident_megabytes())
         for account in accounts:
@@ -127,17 +130,17 @@ def test_soak_with_faults_gives_no_wrong_answer_and_loses_and_doubles_no_task(
     with capsys.disabled():
         sys.stdout.write(
             f"\n{ROUNDS * THREADS * CYCLES * CALLS_IN_A_CYCLE} calls in {time.monotonic() - started:.0f} s; "
-            f"in doubt: {[len(account.in_doubt) for account in accounts]}; "
-            f"sockets after each round: {sockets}; MB: {[round(it) for it in megabytes]}\n"
+            f"unknown outcome: {[len(account.unknown) for account in accounts]}; "
+            f"sockets after each round: {sockets}; MB: {[round(size) for size in megabytes]}\n"
         )
     assert max(sockets) <= 2 * len(accounts) * (THREADS + 4)  # both ends are in this process
     assert megabytes[-1] - megabytes[0] < 20
 
 
 def _check_tasks(account: Account) -> None:
-    there = {task_id: task["name"] for task_id, task in account.sandbox.tasks.items()}
-    assert there.items() >= account.kept.items()
-    assert len(set(there.values())) == len(there)
-    assert set(there.values()) - set(account.kept.values()) <= account.in_doubt
+    left = {task_id: task["name"] for task_id, task in account.sandbox.tasks.items()}
+    assert left.items() >= account.kept.items()
+    assert len(set(left.values())) == len(left)
+    assert set(left.values()) - set(account.kept.values()) <= account.unknown
     assert account.sandbox.errors == []
     assert account.sandbox.unexpected == []

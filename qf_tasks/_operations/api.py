@@ -54,9 +54,12 @@ class Runtime(Protocol):
         ...
 
     async def share(
-        self, key: str, work: Callable[[], Awaitable[Result]], *, max_age: float, deadline: float | None
+        self, key: str, work: Callable[..., Awaitable[Result]], *, max_age: float, deadline: float | None
     ) -> Result:
-        """Return the result of `work`, or of another caller's with this key that is at most `max_age` old."""
+        """Return the result of `work`, or of another caller's with this key that is at most `max_age` old.
+
+        `work` is called with the deadline if its caller cannot stop waiting for it earlier.
+        """
         ...
 
     async def notify(self, callback: Callable[..., object], *args: object) -> None:

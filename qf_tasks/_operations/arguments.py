@@ -22,6 +22,7 @@ Age = str | timedelta | datetime
 Callback = TypeVar("Callback", bound=Callable[..., object])
 
 _MAX_QUOTED = 60
+_MAX_BARE_AGE = 1e9  # what may be meant as days or seconds
 _MAX_WORKERS = 64
 _STATE_SYNONYMS = {
     "completed": "Done",
@@ -78,27 +79,27 @@ def age(value: object, argument: str) -> timedelta | datetime:
         if value.tzinfo is None:
             raise InvalidArgumentError(f"{argument} must be a datetime with a time zone: {value}")
         return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MAX_BARE_AGE:
+        raise InvalidArgumentError(
+            f"{argument} must have a unit, not the bare number {value}",
+            hint=f"Pass '{value}d' for days or '{value}s' for seconds.",
+        )
     number = parse_duration(value) if isinstance(value, str) else None
     if isinstance(value, timedelta):
         number = value.total_seconds()
     if number is None:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            raise InvalidArgumentError(
-                f"{argument} must have a unit, not the bare number {value}",
-                hint=f"Pass '{value}d' for days or '{value}s' for seconds.",
-            )
         quoted = repr(value[:_MAX_QUOTED]) if isinstance(value, str) else _kind(value)
         raise InvalidArgumentError(
             f"{argument} must be a number with a unit, a timedelta or a datetime, not {quoted}",
             hint="Units are s, m, h, d and w: '90m', '12h', '30d'.",
         )
-    try:
-        duration = timedelta(seconds=number)
-        datetime.now(UTC) - duration
-    except OverflowError:
-        raise InvalidArgumentError(f"{argument} reaches back before the calendar: {value}") from None
     if number < 0:
         raise InvalidArgumentError(f"{argument} must not be negative: {value}")
+    try:
+        duration = timedelta(seconds=number)
+        _ = datetime.now(UTC) - duration
+    except OverflowError:
+        raise InvalidArgumentError(f"{argument} reaches back before the calendar: {value}") from None
     return duration
 
 

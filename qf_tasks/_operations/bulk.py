@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack, aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 
 from qf_tasks._operations import arguments, lifecycle
@@ -109,22 +109,21 @@ def check_plan(api: Api, plan: object) -> PurgePlan:
 
 async def _delete_all(api: Api, planned: Mapping[str, Task | None], options: BulkOptions) -> BulkReport:
     """Delete tasks; one of a plan, and one that goes into a journal, is read again just before."""
-    with ExitStack() as stack:
-        journal = stack.enter_context(Journal(options.journal, api.account)) if options.journal else None
+    journal = None if options.journal is None else Journal(options.journal, api.account)
 
-        async def work(task_id: str) -> BulkOutcome:
-            plan = planned[task_id]
-            if plan or journal:
-                current = await get(api, task_id)
-                if plan and (change := _change(plan, current, stop_first=options.delete.stop_first)):
-                    return _skipped(task_id, change, current.request_id)
-                if journal:
-                    await api.runtime.in_thread(journal.intend, current)
-            # A missing task is an outcome of its own, decided in one place: see BulkRun._attempt.
-            result = await lifecycle.delete(api, task_id, replace(options.delete, missing_ok=False))
-            return BulkOutcome(task_id, result.outcome, request_id=result.request_id)
+    async def work(task_id: str) -> BulkOutcome:
+        plan = planned[task_id]
+        if plan or journal:
+            current = await get(api, task_id)
+            if plan and (change := _change(plan, current, stop_first=options.delete.stop_first)):
+                return _skipped(task_id, change, current.request_id)
+            if journal:
+                await api.runtime.in_thread(journal.intend, current)
+        # A missing task is an outcome of its own, decided in one place: see BulkRun._attempt.
+        result = await lifecycle.delete(api, task_id, replace(options.delete, missing_ok=False))
+        return BulkOutcome(task_id, result.outcome, request_id=result.request_id)
 
-        return await BulkRun(api, list(planned), work, options, journal).run()
+    return await BulkRun(api, list(planned), work, options, journal).run()
 
 
 class BulkRun:
@@ -132,7 +131,7 @@ class BulkRun:
 
     Args:
         work: Does to a task what is to be done.
-        journal: Where outcomes are written, and earlier runs may have left tasks unsettled.
+        journal: Where outcomes are written, and earlier runs may have left tasks unsettled. It is closed.
     """
 
     def __init__(
@@ -156,18 +155,21 @@ class BulkRun:
                 report as its attribute `report` and as a note.
         """
         try:
-            await self._settle_earlier_runs()
-            await self._process()
+            with self._journal or nullcontext():
+                await self._settle_earlier_runs()
+                await self._process()
+            self._warn_if_all_missing()
+            return self._report()
         except KeyboardInterrupt as interrupt:
+            self._is_over = True
             report = self._report()
             raise BulkInterrupted(f"Interrupted: {report}", report) from interrupt
         except BaseException as error:
+            self._is_over = True
             report = self._report()
             vars(error)["report"] = report
             error.add_note(str(report))
             raise
-        self._warn_if_all_missing()
-        return self._report()
 
     async def _settle_earlier_runs(self) -> None:
         """Look up the tasks that earlier runs left unsettled and this one does not process."""
@@ -200,9 +202,11 @@ class BulkRun:
                     await self._api.runtime.notify(self._options.on_progress, outcome, done, len(task_ids))
 
     async def _process_one(self, task_id: str) -> BulkOutcome | None:
+        # In this order, so that a report which is made meanwhile does not miss a task that is in flight.
+        self._outcomes[task_id] = BulkOutcome(task_id, "unknown")
         if self._is_over:
+            del self._outcomes[task_id]
             return None
-        self._outcomes[task_id] = BulkOutcome(task_id, "unknown")  # while it is in flight
         outcome = await self._write_outcome(await self._attempt(task_id))
         self._outcomes[task_id] = outcome
         return outcome
@@ -212,7 +216,7 @@ class BulkRun:
             return await self._work(task_id)
         except TaskNotFoundError as error:
             journal = self._journal
-            is_own_work = journal is not None and task_id in journal.unsettled | journal.deleted
+            is_own_work = journal and (task_id in journal.unsettled or task_id in journal.deleted)
             if is_own_work or self._options.delete.missing_ok:
                 return BulkOutcome(task_id, "already_gone", request_id=error.request_id)
             return BulkOutcome(task_id, "not_found", ErrorSummary.of(error), error.request_id)

@@ -12,14 +12,17 @@ import json
 import os
 import threading
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from qf_tasks.errors import InvalidArgumentError, QfTasksError
 from qf_tasks.models import Account, Task
 from qf_tasks.reports import BulkOutcome
 
 NOT_WRITTEN = "JournalNotWritten"
+
+_BEGINNING = b'{"event":'  # of each line
 
 JournalPath = str | os.PathLike[str]
 
@@ -50,14 +53,16 @@ class Journal:
         try:
             self._path = self._path.expanduser().absolute()
             self._file = _open_locked(self._path)
-        except (OSError, RuntimeError, ValueError) as error:  # ValueError: a NUL in the path
+            try:
+                self._read()
+            except BaseException:
+                self._file.close()
+                raise
+        except InvalidArgumentError:
+            raise
+        except (OSError, RuntimeError, ValueError) as error:  # no home, a NUL in the path
             reason = getattr(error, "strerror", None) or error
             raise InvalidArgumentError(f"journal cannot be written: {reason}: {self._path}") from None
-        try:
-            self._read()
-        except BaseException:
-            self._file.close()
-            raise
 
     def __enter__(self) -> Self:
         """Return the journal itself."""
@@ -110,13 +115,11 @@ class Journal:
             raise OSError(errno.EIO, "an earlier line could not be written")
         if os.fstat(self._file.fileno()).st_nlink == 0:
             raise OSError(errno.ENOENT, "the file was deleted meanwhile")
-        try:
-            self._file.write(line)
-            self._file.flush()
-            os.fsync(self._file)
-        except OSError:
-            self._is_broken = True
-            raise
+        self._is_broken = True
+        if self._file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(self._file)
+        self._is_broken = False
 
     def _read(self) -> None:
         """Find out which tasks are unsettled, and begin a new line if the last one was torn."""
@@ -127,7 +130,7 @@ class Journal:
                 self._check_account(entry)
                 self._remember(str(entry["task_id"]), entry)
         if not line.endswith(b"\n"):
-            self._file.write(b"\n")
+            self._append(b"\n")
 
     def _remember(self, task_id: str, entry: dict[str, Any]) -> None:
         if entry["event"] == "intent":
@@ -139,19 +142,15 @@ class Journal:
 
     def _entry(self, line: bytes) -> dict[str, Any] | None:
         """Return the entry of a line, None if it is blank or was torn when a program or machine stopped."""
-        if not line.strip(b"\0\r\n\t "):
-            return None
+        text = line.strip(b"\0\r\n\t ")  # a file system may end a file with NUL bytes after a power failure
         try:
-            entry = json.loads(line)
+            entry = json.loads(text)
         except (ValueError, RecursionError):
+            if text.startswith(_BEGINNING) or _BEGINNING.startswith(text):
+                return None
             entry = None
-        is_entry = (
-            isinstance(entry, dict) and entry.get("event") in ("intent", "outcome") and "task_id" in entry
-        )
-        if is_entry:
+        if isinstance(entry, dict) and entry.get("event") in ("intent", "outcome") and "task_id" in entry:
             return dict(entry)
-        if entry is None and line.lstrip(b"\0").startswith(b'{"event": '):
-            return None
         raise InvalidArgumentError(f"journal is not a journal of deletes, but something else: {self._path}")
 
     def _check_account(self, entry: dict[str, Any]) -> None:
@@ -165,7 +164,7 @@ class Journal:
             )
 
 
-def _open_locked(path: Path) -> BinaryIO:
+def _open_locked(path: Path) -> FileIO:
     """Open a file for reading and appending, for this program alone."""
     try:
         import fcntl

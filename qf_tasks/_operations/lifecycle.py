@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 from qf_tasks._operations import arguments, polling
 from qf_tasks._operations.api import Api
-from qf_tasks._operations.listing import Query, get
-from qf_tasks._protocol import decoding
-from qf_tasks._protocol.actions import DELETE, LIST, STOP
-from qf_tasks._protocol.error_codes import is_known, says_not_found
+from qf_tasks._operations.listing import check_missing, details_of, get, is_certainly_missing
+from qf_tasks._protocol.actions import DELETE, STOP
+from qf_tasks._protocol.error_codes import is_known
 from qf_tasks.errors import (
     ApiError,
-    ErrorDetails,
     InvalidRequestError,
     PermissionDeniedError,
     QfTasksError,
@@ -93,7 +91,7 @@ async def _delete(api: Api, task_id: str, stopped: bool) -> DeleteResult:
         task = await _task_behind(api, rejection, task_id)
         if task.run_status.can_delete or task.run_status not in RunStatus.KNOWN:
             raise
-        details = _details_of(rejection)
+        details = details_of(rejection)
         details["hint"] = (
             "Stop it first with stop_first=True, or wait until it has ended. "
             f"任务状态为 {task.run_status}，请先停止，或等待其结束后再删除。"
@@ -141,36 +139,22 @@ async def _task_behind(api: Api, rejection: ApiError, task_id: str) -> Task:
         ApiError: The rejection itself, if it was not about the task or nothing more can be found out.
     """
     if isinstance(rejection, TaskNotFoundError):
-        await _check_missing(api, rejection)
+        await check_missing(api, rejection, task_id)
         raise rejection
     if not _may_be_about_the_task(rejection):
         raise rejection
     try:
         return await get(api, task_id)
     except TaskNotFoundError as missing:
-        await _check_missing(api, missing)
-        raise TaskNotFoundError(missing.message, **_details_of(rejection)) from rejection
+        raise TaskNotFoundError(missing.message, **details_of(rejection)) from rejection
     except ApiError as second:
-        # One unknown code for both: "not found", or a rejection of the whole account.
-        if second.code != rejection.code or not _has_unknown_code(rejection) or second.status == 403:
-            raise rejection from second
-        await _check_missing(api, rejection)
-        raise TaskNotFoundError(rejection.message, **_details_of(rejection)) from rejection
+        # One unknown code for both requests: "not found", or a rejection of the whole account.
+        is_same = second.code == rejection.code and _has_unknown_code(rejection) and second.status != 403
+        if is_same and await is_certainly_missing(api, rejection, task_id):
+            raise TaskNotFoundError(rejection.message, **details_of(rejection)) from rejection
+        raise rejection from second
     except QfTasksError as second:
         raise rejection from second
-
-
-async def _check_missing(api: Api, rejection: ApiError) -> None:
-    """Raise the rejection if a listing is rejected too: then it was not about one task that is missing.
-
-    A code that says "not found" needs no check.
-    """
-    if says_not_found(rejection.code):
-        return
-    try:
-        decoding.task_page(await api.call(LIST, Query(page_size=1).params(None)))
-    except QfTasksError as second:
-        raise ApiError(rejection.message, **_details_of(rejection)) from second
 
 
 def _may_be_about_the_task(rejection: ApiError) -> bool:
@@ -182,15 +166,3 @@ def _may_be_about_the_task(rejection: ApiError) -> bool:
 
 def _has_unknown_code(rejection: ApiError) -> bool:
     return bool(rejection.code) and not is_known(rejection.code or "")
-
-
-def _details_of(error: QfTasksError) -> ErrorDetails:
-    return ErrorDetails(
-        code=error.code,
-        status=error.status,
-        request_id=error.request_id,
-        action=error.action,
-        task_id=error.task_id,
-        attempts=error.attempts,
-        may_have_been_applied=error.may_have_been_applied,
-    )

@@ -16,7 +16,15 @@ from qf_tasks._operations import arguments
 from qf_tasks._operations.api import Api
 from qf_tasks._protocol import decoding
 from qf_tasks._protocol.actions import GET, LIST, MODELS
-from qf_tasks.errors import BadResponseError, InvalidRequestError
+from qf_tasks._protocol.error_codes import says_not_found
+from qf_tasks.errors import (
+    ApiError,
+    BadResponseError,
+    ErrorDetails,
+    InvalidRequestError,
+    QfTasksError,
+    TaskNotFoundError,
+)
 from qf_tasks.models import Response, RunStatus, SupportedModels, Task, TaskPage
 
 _MAX_EMPTY_PAGES = 100  # in a row; a service that filters after it pages may send some
@@ -82,8 +90,51 @@ def listing_filter(
 
 
 async def get(api: Api, task_id: str) -> Task:
-    """Return a task as it is now."""
-    return decoding.task(await api.call(GET, {"taskId": task_id}), task_id)
+    """Return a task as it is now.
+
+    Raises:
+        TaskNotFoundError: The account has no such task, and that is certain.
+    """
+    try:
+        response = await api.call(GET, {"taskId": task_id})
+    except TaskNotFoundError as rejection:
+        await check_missing(api, rejection, task_id)
+        raise
+    return decoding.task(response, task_id)
+
+
+async def check_missing(api: Api, rejection: TaskNotFoundError, task_id: str) -> None:
+    """Raise a rejection as a plain `ApiError` unless the task is certainly missing."""
+    if not await is_certainly_missing(api, rejection, task_id):
+        raise ApiError(rejection.message, **details_of(rejection)) from rejection
+
+
+async def is_certainly_missing(api: Api, rejection: ApiError, task_id: str) -> bool:
+    """Return whether a rejection that could mean "no such task" does mean that.
+
+    For an account in arrears, or in maintenance, the service may reject every request with one unknown code.
+    So unless the code itself says "not found", a listing must succeed, and its first page lack the task.
+    """
+    if says_not_found(rejection.code):
+        return True
+    try:
+        page = decoding.task_page(await api.call(LIST, Query().params(None)))
+    except QfTasksError:
+        return False
+    return all(task.task_id != task_id for task in page)
+
+
+def details_of(error: QfTasksError) -> ErrorDetails:
+    """Return what another error about the same request carries over."""
+    return ErrorDetails(
+        code=error.code,
+        status=error.status,
+        request_id=error.request_id,
+        action=error.action,
+        task_id=error.task_id,
+        attempts=error.attempts,
+        may_have_been_applied=error.may_have_been_applied,
+    )
 
 
 async def pages(

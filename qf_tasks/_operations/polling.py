@@ -30,6 +30,7 @@ _logger = logging.getLogger("qf_tasks")
 _VISIBILITY_DELAY = 10.0  # seconds after a create in which "not found" may only mean "not visible yet"
 _MAX_OUTAGE = 600.0  # seconds for which a wait that has begun outlasts a service that cannot be reached
 _MIN_POLL_TIME = 1.0  # seconds that a poll may take even if the timeout passes meanwhile
+_OPEN_PAUSE = 0.5  # seconds after which a wait notices that a task was added
 _MAX_ACTIVE_PAGES = 20
 _MAX_CONCURRENT_GETS = 16
 
@@ -119,15 +120,13 @@ class Poller:
         try:
             while self.pending or self.is_open:
                 self._api.awaited[self] = len(self.pending)
-                is_last = deadline is not None and runtime.now() >= deadline
                 delay = next(delays)
                 async with aclosing(self._poll(deadline, max_age=delay / 2)) as polled:
                     async for task in polled:
                         yield task
-                if is_last and self.pending:
+                if deadline is not None and runtime.now() >= deadline and (self.pending or self.is_open):
                     raise self._timed_out()
-                if self.pending or self.is_open:
-                    await self._pause(delay if deadline is None else min(delay, deadline - runtime.now()))
+                await self._pause(delay if deadline is None else min(delay, deadline - runtime.now()))
         finally:
             self._api.awaited.pop(self, None)
 
@@ -137,13 +136,14 @@ class Poller:
             self.pending.setdefault(task_id)
 
     async def _pause(self, delay: float) -> None:
-        """Sleep between two polls, in short pieces while tasks may be added."""
+        """Sleep between two polls; while tasks may be added, in short pieces, and not once one was added."""
         runtime, pending = self._api.runtime, len(self.pending)
         ends_at = runtime.now() + delay
-        while self.is_open and len(self.pending) == pending and runtime.now() < ends_at - 0.5:
-            await runtime.sleep(0.5)
-        if len(self.pending) == pending and not self.is_open:
-            await runtime.sleep(max(0.0, ends_at - runtime.now()))
+        while (self.pending or self.is_open) and len(self.pending) == pending:
+            remaining = ends_at - runtime.now()
+            if remaining <= 0:
+                return
+            await runtime.sleep(min(remaining, _OPEN_PAUSE) if self.is_open else remaining)
 
     async def _poll(self, deadline: float | None, max_age: float) -> AsyncGenerator[Task, None]:
         """Poll every pending task once, and yield those that have ended as soon as that is known.
@@ -157,7 +157,7 @@ class Poller:
         failures: dict[str, QfTasksError] = {}
         active: Mapping[str, Task] = {}
         try:
-            if sum(api.awaited.values()) > 1:
+            if pending and sum(api.awaited.values()) > 1:
                 active = await _active_tasks(self._api, max_age, api.deadline)
         except QfTasksError as failure:
             failures = dict.fromkeys(pending, failure)
@@ -224,7 +224,9 @@ class Poller:
         pending = list(self.pending)
         done = {task_id: task for task_id, task in self._snapshots.items() if task.is_final}
         task = self._snapshots.get(pending[0]) if len(pending) == 1 and not done else None
-        if len(pending) == 1 and not done:
+        if not pending:
+            message = f"All tasks so far have ended, but more may be added after {self._options.timeout:g} s"
+        elif len(pending) == 1 and not done:
             state = f"is still {task.run_status}" if task else "is in an unknown state"
             message = f"Task {pending[0]} {state} after {self._options.timeout:g} s; it keeps running"
         else:
@@ -246,10 +248,10 @@ class Poller:
 async def _active_tasks(api: Api, max_age: float, deadline: float | None) -> Mapping[str, Task]:
     """Return the active tasks of the account by id, from a listing that the waits of this client share."""
 
-    async def list_active() -> dict[str, Task]:
+    async def list_active(ends_at: float | None = None) -> dict[str, Task]:
         active: dict[str, Task] = {}
         pages = 0
-        async with aclosing(listing.pages(api, listing.Query(ACTIVE))) as listed:
+        async with aclosing(listing.pages(api.before(ends_at), listing.Query(ACTIVE))) as listed:
             async for page in listed:
                 active |= {task.task_id: task for task in page if not task.is_final}
                 pages += 1

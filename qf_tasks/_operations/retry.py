@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("qf_tasks")
 _random = random.SystemRandom()
+
+_FIRST_BACK_OFF = 0.5  # seconds
+_MAX_DOUBLINGS = 32  # far beyond any `max_wait`, and no overflow of a float after a thousand attempts
 
 BeforeAttempt = Callable[[], Awaitable[None]]
 
@@ -41,7 +43,8 @@ class RetryPolicy:
         """Return the seconds before the next attempt: `Retry-After`, or a back-off with full jitter."""
         if retry_after is not None:
             return retry_after
-        return _random.uniform(0, min(self.max_wait, 0.5 * 2.0 ** (attempt - 1)))
+        back_off = _FIRST_BACK_OFF * 2.0 ** min(attempt - 1, _MAX_DOUBLINGS)
+        return _random.uniform(0, min(self.max_wait, back_off))
 
 
 class RateLimitPause:
@@ -65,10 +68,10 @@ async def send_with_retries(
     """Send a request until it succeeds, must not be repeated, or the limits of the policy are reached."""
     runtime = api.runtime
     started = runtime.now()
-    applied = False
-    for attempt in itertools.count(1):
-        if pause := api.rate_limit_pause.remaining(runtime.now()):
-            await runtime.sleep(pause)
+    attempt, applied = 0, False
+    while True:
+        attempt += 1
+        await _pause_for_rate_limit(api)
         if before_attempt:
             await before_attempt()
         try:
@@ -87,7 +90,16 @@ async def send_with_retries(
         else:
             return replace(response, attempts=attempt, elapsed=runtime.now() - started)
         await runtime.sleep(delay)
-    raise AssertionError("the loop ends by itself")
+
+
+async def _pause_for_rate_limit(api: Api) -> None:
+    """Sleep while the rate limit holds, but not beyond the deadline."""
+    now = api.runtime.now()
+    pause = api.rate_limit_pause.remaining(now)
+    if api.deadline is not None:
+        pause = min(pause, api.deadline - now)
+    if pause > 0:
+        await api.runtime.sleep(pause)
 
 
 def _is_in_time(api: Api, started: float, delay: float) -> bool:

@@ -6,6 +6,7 @@ operation therefore runs to its end with a single `send(None)`.
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 import time
@@ -19,8 +20,8 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from contextlib import asynccontextmanager
-from queue import SimpleQueue
+from contextlib import asynccontextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -29,6 +30,8 @@ from qf_tasks.models import Response
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_WAKE_INTERVAL = 0.05  # seconds; matters only if an exception in `get` has lost what it returned
 
 
 class Transport(Protocol):
@@ -139,23 +142,24 @@ class BlockingRuntime:
             crew.stop(wait=finish_started)
 
     async def share(
-        self, key: str, work: Callable[[], Awaitable[Result]], *, max_age: float, deadline: float | None
+        self, key: str, work: Callable[..., Awaitable[Result]], *, max_age: float, deadline: float | None
     ) -> Result:
         """Return a result that is at most `max_age` seconds old, worked out by one thread for all."""
         lock = self._locks.of(key)
-        if not lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - self.now())):
-            raise RequestTimeoutError(
-                "A request that this call shares did not end in time", code="ReadTimeout"
-            )
         try:
+            if not lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - self.now())):
+                raise RequestTimeoutError(
+                    "A request that this call shares did not end in time", code="ReadTimeout"
+                )
             made_at, result = self._shared.get(key, (0.0, None))
             if key not in self._shared or self.now() - made_at > max_age:
-                result = await work()
+                result = await work(deadline)
                 self._shared[key] = self.now(), result
             shared: Result = result
             return shared
         finally:
-            lock.release()
+            with suppress(RuntimeError):  # it was not acquired, or only just when a signal handler raised
+                lock.release()
 
     async def notify(self, callback: Callable[..., object], *args: object) -> None:
         """Call a function of the user's in this thread."""
@@ -175,21 +179,22 @@ class Locks:
     def _renew(self) -> None:
         self._process = os.getpid()
         self._own_lock = threading.Lock()
-        self._by_key: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+        self._by_key: WeakValueDictionary[str, threading.RLock] = WeakValueDictionary()
 
-    def of(self, key: str) -> threading.Lock:
+    def of(self, key: str) -> threading.RLock:
         """Return the lock of a key."""
         if self._process != os.getpid():  # a forked child would wait for ever for a lock that its parent held
             self._renew()
         with self._own_lock:
-            return self._by_key.setdefault(key, threading.Lock())
+            return self._by_key.setdefault(key, threading.RLock())
 
 
 class _Crew(Generic[Item, Result]):
     """Threads that work on items; for a single one, the caller's thread will do.
 
-    The caller's thread only waits on a queue without a Python lock: an exception that a signal handler raises
-    in it leaves nothing locked, and what the threads have begun can be finished.
+    A signal handler may raise at any moment in the caller's thread, even between the acquisition of a Python
+    lock and the statement that releases it. So that thread uses none: it neither starts nor joins a
+    `threading.Thread`, and only waits on a queue that is written in C.
     """
 
     def __init__(
@@ -203,34 +208,45 @@ class _Crew(Generic[Item, Result]):
         self._work = work
         self._count = len(items)
         self._items = deque(items)
-        self._results: SimpleQueue[tuple[Item, Callable[[], Result]]] = SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._work_off, name="qf-tasks", daemon=True)
-            for _ in range(min(limit, len(items)) if always_threads or len(items) > 1 else 0)
-        ]
+        self._size = min(limit, len(items)) if always_threads or len(items) > 1 else 0
+        self._results: SimpleQueue[tuple[Item, Callable[[], Result]] | None] = SimpleQueue()
+        self._is_started = False
+        self._ended: list[None] = []  # one for each thread
 
     def results(self) -> Iterator[tuple[Item, Callable[[], Result]]]:
         """Yield items as they are done, with a function that returns the result or raises its exception."""
-        for thread in self._threads:
-            thread.start()
-        if not self._threads:
+        if self._size:
+            self._is_started = True
+            _thread.start_new_thread(self._start_threads, ())
+        else:
             self._work_off()
-        for _ in range(self._count):
-            yield self._results.get()
+        done = 0
+        while done < self._count:
+            if result := self._results.get():
+                done += 1
+                yield result
 
     def stop(self, *, wait: bool) -> None:
         """Begin no other item; with `wait`, return when what has begun is done."""
         self._items.clear()
-        if wait:
-            for thread in self._threads:
-                if thread.ident is not None:
-                    thread.join()
+        while wait and self._is_started and len(self._ended) < self._size:
+            with suppress(Empty):
+                self._results.get(timeout=_WAKE_INTERVAL)
+
+    def _start_threads(self) -> None:
+        for _ in range(self._size):
+            try:
+                threading.Thread(target=self._work_off, name="qf-tasks", daemon=True).start()
+            except RuntimeError:  # the system allows no more threads
+                self._work_off()
 
     def _work_off(self) -> None:
         while True:
             try:
                 item = self._items.popleft()
             except IndexError:
+                self._ended.append(None)
+                self._results.put(None)  # wakes up `stop`
                 return
             self._results.put((item, _outcome(self._work, item)))
 

@@ -207,7 +207,7 @@ class AsyncData(_BaseData):
 
     def plan(self, records: object) -> Coroutine[Any, Any, UploadPlan]:
         """As `Data.plan`; the records are read in a thread."""
-        return async_runtime.run(self._api.runtime.in_thread(jsonl.plan, records))
+        return async_runtime.run(self._api.runtime.in_thread, jsonl.plan, records)
 
     def upload(
         self, records: object, bos_uri: str, *, on_progress: OnProgress | None = None
@@ -215,11 +215,11 @@ class AsyncData(_BaseData):
         """As `Data.upload`; the records are read in a thread."""
         directory = BosUri.parse_directory(bos_uri)
         callback = arguments.callback(on_progress, "on_progress")
-        return async_runtime.run(
-            self._transfer(
-                lambda report: transfers.upload(self._store(), records, directory, report), callback
-            )
-        )
+
+        def work(report: OnProgress) -> Upload:
+            return transfers.upload(self._store(), records, directory, report)
+
+        return async_runtime.run(self._transfer, work, callback)
 
     def records(self, bos_uri: str) -> AsyncIterator[Record]:
         """As `Data.records`."""
@@ -228,7 +228,7 @@ class AsyncData(_BaseData):
         async def begin() -> Iterator[Record]:
             return _lazily(lambda: transfers.records(self._store(), uri))
 
-        return async_runtime.AsyncResults(self._stream(begin()), "client.data.records")
+        return async_runtime.AsyncResults(self._stream(begin), "client.data.records")
 
     def results(self, task: TaskLike, *, missing: bool = False) -> AsyncIterator[Result]:
         """As `Data.results`."""
@@ -238,7 +238,7 @@ class AsyncData(_BaseData):
             ended = await _ended_task(self._api, known)
             return _lazily(lambda: transfers.results(self._store(), ended, missing=missing))
 
-        return async_runtime.AsyncResults(self._stream(begin()), "client.data.results")
+        return async_runtime.AsyncResults(self._stream(begin), "client.data.results")
 
     def download(
         self, task: TaskLike, path: str | os.PathLike[str], *, on_progress: OnProgress | None = None
@@ -253,12 +253,16 @@ class AsyncData(_BaseData):
                 lambda report: transfers.download(self._store(), ended, target, report), callback
             )
 
-        return async_runtime.run(transfer())
+        return async_runtime.run(transfer)
 
     def delete(self, bos_uri: str) -> Coroutine[Any, Any, int]:
         """As `Data.delete`."""
         uri = _below_root(bos_uri)
-        return async_runtime.run(self._api.runtime.in_thread(lambda: transfers.delete(self._store(), uri)))
+
+        def work() -> int:
+            return transfers.delete(self._store(), uri)
+
+        return async_runtime.run(self._api.runtime.in_thread, work)
 
     async def _transfer(self, work: Callable[[OnProgress], Value], callback: OnProgress | None) -> Value:
         """Run a transfer in a thread; its progress is reported on the loop, and is where it can be ended."""
@@ -280,9 +284,11 @@ class AsyncData(_BaseData):
         finally:
             is_over.set()
 
-    async def _stream(self, begin: Coroutine[Any, Any, Iterator[Item]]) -> AsyncGenerator[Item, None]:
+    async def _stream(
+        self, begin: Callable[[], Coroutine[Any, Any, Iterator[Item]]]
+    ) -> AsyncGenerator[Item, None]:
         """Yield what an iterator yields in threads, some items per visit to a thread."""
-        batches = _Batches(await begin)
+        batches = _Batches(await begin())
         try:
             while True:
                 items, error = await self._api.runtime.in_thread(batches.next)

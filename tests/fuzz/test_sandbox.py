@@ -1,4 +1,4 @@
-"""Whatever is sent to the sandbox, signed or not, it answers or refuses in its own shape and never breaks."""
+"""Whatever is sent to the sandbox, signed or not, it accepts or rejects in the form of the service."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ _bodies = (
     | json_values
 )
 _visible = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#"), max_size=20)
-_line = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=20)
+_header_values = st.text(
+    st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=20
+)
 _header_names = st.sampled_from(
     [
         "x-bce-extra",
@@ -57,7 +59,7 @@ _header_names = st.sampled_from(
 
 
 @pytest.fixture(scope="module", name="server")
-def one_sandbox_for_all_examples() -> Iterator[Sandbox]:
+def shared_sandbox() -> Iterator[Sandbox]:
     with Sandbox(frozen=True, remember=10) as running:
         running.add_tasks(3)
         yield running
@@ -65,7 +67,7 @@ def one_sandbox_for_all_examples() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="module", name="signed")
-def one_client_for_all_examples(server: Sandbox) -> Iterator[SignedClient]:
+def shared_client(server: Sandbox) -> Iterator[SignedClient]:
     client = SignedClient(server)
     yield client
     client.close()
@@ -77,28 +79,30 @@ def _check(status: int, content: bytes) -> None:
 
 
 @given(action=_ACTIONS, body=_bodies)
-def test_send_any_json_signed_is_answered_or_refused(signed: SignedClient, action: str, body: Json) -> None:
-    reply = signed.post(action, json.dumps(body).encode())
-    _check(reply.status, reply.content)
+def test_signed_request_with_any_json_is_accepted_or_rejected(
+    signed: SignedClient, action: str, body: Json
+) -> None:
+    response = signed.post(action, json.dumps(body).encode())
+    _check(response.status, response.content)
     listed = signed.list(maxKeys=100)
     _check(listed.status, listed.content)
 
 
 @given(action=_ACTIONS, content=st.binary(max_size=200))
-def test_send_any_bytes_signed_is_answered_or_refused(
+def test_signed_request_with_any_bytes_is_accepted_or_rejected(
     signed: SignedClient, action: str, content: bytes
 ) -> None:
-    reply = signed.post(action, content)
-    _check(reply.status, reply.content)
+    response = signed.post(action, content)
+    _check(response.status, response.content)
 
 
 @given(
     method=st.sampled_from(["POST", "GET", "PUT", "DELETE", "OPTIONS", "BREW"]),
     path=st.just(ROUTE) | _visible.map(lambda text: f"/{text.replace('?', '')}"),
     query=st.just("Action=DescribeBatchInferenceModel") | _visible,
-    extra=st.dictionaries(_header_names, _line, max_size=3),
+    extra=st.dictionaries(_header_names, _header_values, max_size=3),
 )
-def test_send_any_address_and_headers_signed_is_answered_or_refused(
+def test_signed_request_with_any_target_and_headers_is_accepted_or_rejected(
     server: Sandbox, method: str, path: str, query: str, extra: dict[str, str]
 ) -> None:
     host = f"127.0.0.1:{server.port}"
@@ -116,7 +120,7 @@ def test_send_any_address_and_headers_signed_is_answered_or_refused(
 
 
 def _authorization(server: Sandbox, method: str, path: str, query: str, headers: dict[str, str]) -> str:
-    """Return what signs all headers of a request, as the sandbox itself reads them."""
+    """Return the header that signs all headers of a request, as the sandbox reads them."""
     names = sorted(name.lower() for name in headers)
     unsigned = Authorization(server.access_key, bce_time(time.time()), 1800, frozenset(names), "")
     texts = {name.lower(): text for name, text in headers.items()}
@@ -125,11 +129,13 @@ def _authorization(server: Sandbox, method: str, path: str, query: str, headers:
     return f"bce-auth-v1/{server.access_key}/{unsigned.timestamp}/1800/{';'.join(names)}/{signature}"
 
 
-@given(authorization=_line, query=_visible)
-def test_send_any_authorization_is_refused(signed: SignedClient, authorization: str, query: str) -> None:
+@given(authorization=_header_values, query=_visible)
+def test_request_with_any_authorization_is_rejected(
+    signed: SignedClient, authorization: str, query: str
+) -> None:
     headers = {"Authorization": authorization, "x-bce-date": authorization}
-    reply = signed.send(b"{}", headers, target=f"{ROUTE}?{query}")
-    assert 400 <= reply.status < 500
+    response = signed.send(b"{}", headers, target=f"{ROUTE}?{query}")
+    assert 400 <= response.status < 500
 
 
 _http = st.lists(
@@ -165,19 +171,19 @@ _http = st.lists(
 
 
 @given(sent=_http)
-def test_send_any_bytes_on_the_line_is_refused_or_cut(
+def test_connection_with_any_bytes_is_rejected_or_closed(
     server: Sandbox, signed: SignedClient, sent: bytes
 ) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as line:
-        line.sendall(sent)
-        line.shutdown(socket.SHUT_WR)
-        answered = b"".join(iter(lambda: _received(line), b""))
-    assert not answered or answered.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4", b"HTTP/1.1 1"))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        received = b"".join(iter(lambda: _receive(connection), b""))
+    assert not received or received.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4", b"HTTP/1.1 1"))
     assert signed.models().status == 200
 
 
-def _received(line: socket.socket) -> bytes:
+def _receive(connection: socket.socket) -> bytes:
     try:
-        return line.recv(65536)
+        return connection.recv(65536)
     except ConnectionError:
         return b""

@@ -1,4 +1,4 @@
-"""What hypothesis makes the examples of: JSON with the service's words in it, and any Python value."""
+"""What hypothesis makes the examples of: JSON with the names of the service, and any Python value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qf_tasks import RunStatus, Task
 
 Json = Any
 
-_SERVICE_WORDS = st.sampled_from(
+_SERVICE_TEXTS = st.sampled_from(
     [
         *(
             "taskId",
@@ -32,12 +32,12 @@ _SERVICE_WORDS = st.sampled_from(
         *("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "bce-auth-v1/a/b/1/c/d"),
     ]
 )
-_any_text = st.text(st.characters(), max_size=12)  # half a surrogate pair too
-_scalars = st.none() | st.booleans() | st.integers() | st.floats() | _any_text | _SERVICE_WORDS
+_any_text = st.text(st.characters(), max_size=12)  # lone surrogates too
+_scalars = st.none() | st.booleans() | st.integers() | st.floats() | _any_text | _SERVICE_TEXTS
 
 
 def _members(inner: st.SearchStrategy[Json]) -> st.SearchStrategy[Json]:
-    names = _SERVICE_WORDS | _any_text
+    names = _SERVICE_TEXTS | _any_text
     return st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=5)
 
 
@@ -45,16 +45,16 @@ json_values: st.SearchStrategy[Json] = st.recursive(_scalars, _members, max_leav
 
 
 class _Text(str):
-    """A text that is not quite one."""
+    """A subclass of `str`."""
 
 
-def _loop() -> list[Any]:
-    loop: list[Any] = []
-    loop.append(loop)
-    return loop
+def _endless() -> list[Any]:
+    endless: list[Any] = []
+    endless.append(endless)
+    return endless
 
 
-# Made anew for each example, since some of them are used up.
+# Made for each example, since some can be iterated once only.
 _oddities: list[Callable[[], object]] = [
     lambda: 10**400,
     lambda: -(10**5000),
@@ -71,7 +71,7 @@ _oddities: list[Callable[[], object]] = [
     lambda: Task(task_id="", run_status=RunStatus.DONE),
     lambda: Task(task_id="infer-1", run_status=RunStatus("\ud800")),
     lambda: _Text("infer-1"),
-    lambda: {"infer-1": _loop()},
+    lambda: {"infer-1": _endless()},
     lambda: {1: 2, None: float("nan")},
     lambda: {"deep": nested(2000)},
     object,
@@ -83,11 +83,11 @@ _oddities: list[Callable[[], object]] = [
 
 
 def nested(levels: int) -> list[Any]:
-    """Return a list in a list, so many levels deep."""
-    nested: list[Any] = []
+    """Return lists inside each other, so many levels deep."""
+    value: list[Any] = []
     for _ in range(levels):
-        nested = [nested]
-    return nested
+        value = [value]
+    return value
 
 
 any_value: st.SearchStrategy[Any] = st.one_of(

@@ -19,7 +19,7 @@ CREATION: dict[str, Any] = {
 
 
 def plan_of(client: TaskClient) -> PurgePlan:
-    """Return a plan for the tasks, whatever the service says of them."""
+    """Return a plan for the tasks, whatever their states are."""
     return PurgePlan(
         account=client.account,
         base_url=client._settings.base_url,
@@ -35,7 +35,7 @@ VERBS: dict[str, Callable[[TaskClient], object]] = {
     "list": lambda client: [*client.list(name="n*", older_than="1d", limit=500)],
     "pages": lambda client: [*client.pages(run_status="Done", page_size=1)],
     "create": lambda client: client.create(**CREATION),
-    "create, adopting": lambda client: client.create(**CREATION, adopt_within=60.0),
+    "create, keyed": lambda client: client.create(**CREATION, idempotency_key="daily", reuse_within="1h"),
     "create, waiting": lambda client: client.create(**CREATION, quota_timeout=60.0),
     "delete": lambda client: client.delete("infer-1"),
     "delete, stopping": lambda client: client.delete("infer-1", stop_first=True, stop_timeout=60.0),

@@ -497,6 +497,7 @@ def test_directory_keeps_objects_for_the_next_sandbox(tmp_path: Path) -> None:
     with Sandbox(directory=tmp_path) as first:
         first.put("bos:/bucket/in/a.jsonl", CONTENT)
         first.put("bos:/bucket/in/./b", CONTENT)
+        first.put("bos:/bucket/in//c/", b"")
         first.put("bos:/bucket/gone/c", CONTENT)
         client = SignedClient(first)
         client.object("DELETE", "/bucket/gone/c")
@@ -505,7 +506,11 @@ def test_directory_keeps_objects_for_the_next_sandbox(tmp_path: Path) -> None:
     assert (tmp_path / "bucket/in/a.jsonl").read_bytes() == CONTENT
     assert not (tmp_path / "bucket/gone").exists()
     assert list((tmp_path / ".uploads").iterdir()) == []
-    assert Sandbox(directory=tmp_path).objects == {"bos:/bucket/in/./b": 10, "bos:/bucket/in/a.jsonl": 10}
+    assert Sandbox(directory=tmp_path).objects == {
+        "bos:/bucket/in/./b": 10,
+        "bos:/bucket/in//c/": 0,
+        "bos:/bucket/in/a.jsonl": 10,
+    }
 
 
 def test_directory_rejects_key_that_it_cannot_keep(tmp_path: Path) -> None:

@@ -224,6 +224,7 @@ def test_too_many_files_fail_the_task() -> None:
     with make_sandbox() as sandbox:
         for number in range(101):
             put_records(sandbox, f"{number}.jsonl", 1)
+        sandbox.put("bos:/bucket/in/folder/", "")  # no file
         task = run(sandbox)
 
     assert task["runStatus"] == "Failed"

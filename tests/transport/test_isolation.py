@@ -47,7 +47,8 @@ def third_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """Return the sandbox to which the SDK's own global config points."""
     with Sandbox(frozen=True) as running:
         for name, value in running.env().items():
-            monkeypatch.setattr(qianfan.get_config(), name.removeprefix("QIANFAN_"), value)
+            if name.startswith("QIANFAN_"):
+                monkeypatch.setattr(qianfan.get_config(), name.removeprefix("QIANFAN_"), value)
         yield running
 
 

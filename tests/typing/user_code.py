@@ -1,29 +1,34 @@
-"""What users write: mypy strict and pyright must find in it the types that are asserted."""
+"""Code as users write it: mypy strict and pyright must infer the types that are asserted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, assert_type
 
 from qf_tasks import (
+    Age,
+    AsyncTaskClient,
     BulkError,
     BulkInterrupted,
     BulkOutcome,
     BulkReport,
     CreatedTask,
     DeleteResult,
+    Duration,
     OutcomeUnknownError,
     PurgePlan,
     QfTasksError,
     Response,
     RunStatus,
+    RunStatusLike,
     Settings,
     StopResult,
     SupportedModels,
     Task,
     TaskClient,
     TaskFailedError,
+    TaskLike,
     TaskNotFoundError,
     TaskPage,
     WaitTimeoutError,
@@ -36,7 +41,7 @@ def make_clients(settings: Settings) -> None:
         assert_type(client, TaskClient)
         assert_type(client.account.access_key, str)
     TaskClient(settings).close()
-    TaskClient(profile="night", request_timeout=timedelta(seconds=30), max_retries=5).close()
+    TaskClient(profile="night", request_timeout=timedelta(seconds=30), max_retries=5, verify_tls=True).close()
     assert_type(Settings.load(config_file="qf_tasks.toml"), Settings)
     assert_type(settings.origin("secret_key"), str)
 
@@ -57,7 +62,7 @@ def delete_one(client: TaskClient, task: Task) -> str:
     return result.task_id
 
 
-def look(client: TaskClient) -> list[str]:
+def read(client: TaskClient) -> list[str]:
     task = client.get("infer-9ia3kc1wt9mp")
     assert_type(task.run_status, RunStatus)
     assert_type(task.run_status.can_delete, bool)
@@ -67,33 +72,42 @@ def look(client: TaskClient) -> list[str]:
     assert_type(client.list(), Iterator[Task])
     for page in client.pages(run_status=RunStatus.DONE):
         assert_type(page, TaskPage)
-        assert_type([it.task_id for it in page], list[str])
+        assert_type([task.task_id for task in page], list[str])
     old = datetime.now(UTC) - timedelta(days=30)
     found = client.list(run_status=["Done", RunStatus.FAILED], name="nightly-*", older_than=old, limit=10)
-    return [it.task_id for it in found]
+    recent = client.list(run_status="Running", newer_than="1d", creator="me")
+    return [task.task_id for task in (*found, *recent)]
 
 
 def create(client: TaskClient) -> CreatedTask | None:
     models = client.models()
     assert_type(models, SupportedModels)
-    version = models.common[0].versions[0].model_version_id
+    version = models.common[0].versions[0]
     try:
-        return client.create(
+        created = client.create(
             name="nightly",
             model_id=version,
             input_bos_uri="bos:/bucket/in/",
             output_bos_uri="bos:/bucket/out/",
             inference_params={"temperature": 0.2},
-            adopt_within=timedelta(hours=1),
+            data_format="role",
+            completion_window="24h",
+            idempotency_key="nightly-2025-06-01",
+            reuse_within=timedelta(days=1),
+            quota_timeout="2h",
         )
     except OutcomeUnknownError as unknown:
         assert_type(unknown.candidates, tuple[Task, ...])
         return None
+    assert_type(created.reused, bool)
+    assert_type(client.get(created).idempotency_key, str | None)
+    return created
 
 
 def wait(client: TaskClient, created: CreatedTask) -> dict[str, Task]:
     assert_type(client.stop(created), StopResult)
-    assert_type(client.wait(created, timeout=None, on_change=lambda task: print_line(task.name)), Task)
+    assert_type(client.wait(created, timeout=None, on_change=lambda task: show(task.name)), Task)
+    assert_type(client.as_completed([created], timeout="2h"), Iterator[Task])
     try:
         return client.wait_all([created, "infer-2"], timeout=timedelta(hours=1))
     except TaskFailedError as failure:
@@ -109,7 +123,7 @@ def delete_many(client: TaskClient) -> BulkReport:
     assert_type(plan, PurgePlan)
     assert_type(PurgePlan.model_validate(plan.model_dump(mode="json")), PurgePlan)
     try:
-        report = client.purge(plan, journal="purge.jsonl", on_progress=tell)
+        report = client.purge(plan, journal="purge.jsonl", on_progress=on_progress)
         report.raise_for_failures()
     except BulkError as failed:
         report = failed.report
@@ -119,20 +133,57 @@ def delete_many(client: TaskClient) -> BulkReport:
     return client.delete_many(report.remaining, max_workers=16)
 
 
-def tell(outcome: BulkOutcome, done: int, total: int) -> None:
+def on_progress(outcome: BulkOutcome, done: int, total: int) -> None:
     assert_type(outcome.request_id, str | None)
-    print_line(f"{done}/{total} {outcome.task_id} {outcome.outcome}")
+    show(f"{done}/{total} {outcome.task_id} {outcome.outcome}")
 
 
-def print_line(text: str | None) -> None:
-    """Stand for whatever a user does with a text."""
+def show(text: str | None) -> None:
+    """Do with a text whatever the user's program does."""
 
 
 def call(client: TaskClient) -> Any:
-    reply = client.call("DescribeBatchInferenceTask", {"taskId": "infer-1"})
-    assert_type(reply, Response)
-    assert_type(reply.headers, dict[str, str])
-    return reply.result
+    response = client.call("DescribeBatchInferenceTask", {"taskId": "infer-1"})
+    assert_type(response, Response)
+    assert_type(response.headers, dict[str, str])
+    return response.result
+
+
+def delete_old(
+    client: TaskClient, tasks: list[TaskLike], age: Age, states: RunStatusLike, limit: Duration
+) -> None:
+    """Wrap methods, annotated with the types of their arguments."""
+    for task in tasks:
+        client.delete(task, stop_first=True, stop_timeout=limit)
+    client.purge(client.plan_purge(older_than=age, run_status=states), stop_timeout=limit)
+
+
+async def use_async_client(settings: Settings, tasks: AsyncIterator[Task]) -> None:
+    async with AsyncTaskClient(settings) as client:
+        assert_type(client, AsyncTaskClient)
+        created = await client.create(
+            name="nightly",
+            endpoint="ernie-x1-turbo-32k",
+            input_bos_uri="bos:/bucket/in/",
+            output_bos_uri="bos:/bucket/out/",
+            idempotency_key="nightly-2025-06-01",
+        )
+        assert_type(created, CreatedTask)
+        assert_type(await client.get(created), Task)
+        assert_type(await client.wait(created, timeout="2h"), Task)
+        assert_type(await client.wait_all([created, "infer-2"]), dict[str, Task])
+        assert_type(await client.stop(created), StopResult)
+        assert_type(await client.delete(created, missing_ok=True), DeleteResult)
+        assert_type(await client.models(), SupportedModels)
+        assert_type(await client.plan_purge(older_than="30d"), PurgePlan)
+        assert_type(await client.delete_many([created]), BulkReport)
+        assert_type(await client.call("DescribeBatchInferenceModel", {}), Response)
+        async for task in client.list(run_status="Done"):
+            assert_type(task, Task)
+        async for page in client.pages():
+            assert_type(page, TaskPage)
+        async for task in client.as_completed(tasks):
+            assert_type(task, Task)
 
 
 def test_nightly_run(qianfan_sandbox: Sandbox, qianfan_client: TaskClient) -> None:

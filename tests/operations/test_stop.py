@@ -1,4 +1,4 @@
-"""Stopping: asked once, and no error where the task has ended already."""
+"""Stopping one task: the state it is in then, and what a rejection means."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import logging
 
 import pytest
 
-from qf_tasks import BadResponseError, InvalidRequestError, RunStatus, TaskClient, TaskNotFoundError
+from qf_tasks import ApiError, BadResponseError, InvalidRequestError, RunStatus, TaskClient, TaskNotFoundError
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
-
-from .clients import client_of
+from tests.clients import client_of
 
 STOP = "StopBatchInferenceTask"
 GET = "DescribeBatchInferenceTask"
-FINAL = ["Done", "Failed", "Stopped", "Expired"]
 
 
 def actions(sandbox: Sandbox) -> list[str | None]:
@@ -21,7 +19,7 @@ def actions(sandbox: Sandbox) -> list[str | None]:
 
 
 @pytest.mark.parametrize("run_status", ["Queuing", "Running"])
-def test_stop_of_an_active_task_returns_stopping(
+def test_stop_of_active_task_returns_stopping(
     sandbox: Sandbox, client: TaskClient, run_status: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     task_id = sandbox.add_task(run_status=run_status)
@@ -31,16 +29,14 @@ def test_stop_of_an_active_task_returns_stopping(
     assert result.request_id == sandbox.requests[0].request_id
     assert actions(sandbox) == [STOP]
     assert sandbox.tasks[task_id]["runStatus"] == "Stopping"
-    assert caplog.messages == [
-        f"Task {task_id} told to stop (request id {result.request_id}, {client.account})"
-    ]
+    assert caplog.messages == [f"Task {task_id} stopping (request id {result.request_id}, {client.account})"]
 
 
-def test_stop_of_a_stopping_task_returns_stopping(sandbox: Sandbox, client: TaskClient) -> None:
+def test_stop_of_stopping_task_returns_stopping(sandbox: Sandbox, client: TaskClient) -> None:
     assert client.stop(sandbox.add_task(run_status="Stopping")).run_status == "Stopping"
 
 
-def test_stop_of_a_stopping_task_refused_returns_stopping(sandbox: Sandbox, client: TaskClient) -> None:
+def test_stop_of_stopping_task_rejected_returns_stopping(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Stopping")
     sandbox.inject(Fault.status(400, code="InvalidTaskStatus"), action=STOP)
     assert client.stop(task_id).run_status == "Stopping"
@@ -56,8 +52,8 @@ def test_stop_of_a_stopping_task_refused_returns_stopping(sandbox: Sandbox, clie
     ],
     indirect=True,
 )
-@pytest.mark.parametrize("run_status", FINAL)
-def test_stop_of_an_ended_task_carries_its_state(
+@pytest.mark.parametrize("run_status", ["Done", "Stopped"])
+def test_stop_of_ended_task_returns_its_state(
     sandbox: Sandbox, client: TaskClient, run_status: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     task_id = sandbox.add_task(run_status=run_status)
@@ -70,22 +66,22 @@ def test_stop_of_an_ended_task_carries_its_state(
 
 
 @pytest.mark.parametrize("sandbox", [ServerBehavior(stop_final="true")], indirect=True)
-def test_stop_of_an_ended_task_that_the_service_takes_is_no_error(
+def test_stop_of_ended_task_accepted_by_the_service_returns_stopping(
     sandbox: Sandbox, client: TaskClient
 ) -> None:
     task_id = sandbox.add_task(run_status="Done")
-    assert client.stop(task_id).run_status == "Stopping"  # all that a `true` says
+    assert client.stop(task_id).run_status == "Stopping"
     assert sandbox.tasks[task_id]["runStatus"] == "Done"
 
 
-def test_stop_with_answer_lost_is_repeated(sandbox: Sandbox, client: TaskClient) -> None:
+def test_stop_after_lost_response_is_sent_again(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running")
     sandbox.inject(Fault.reset_after(), action=STOP)
     assert client.stop(task_id).run_status == "Stopping"
     assert actions(sandbox) == [STOP, STOP]
 
 
-def test_stop_with_answer_lost_of_a_task_stopped_since_carries_its_state() -> None:
+def test_stop_after_lost_response_of_task_stopped_since_returns_stopped() -> None:
     with Sandbox(frozen=True, stop_seconds=0.0) as quick:
         task_id = quick.add_task(run_status="Running")
         quick.inject(Fault.reset_after(), action=STOP)
@@ -93,20 +89,20 @@ def test_stop_with_answer_lost_of_a_task_stopped_since_carries_its_state() -> No
             assert other.stop(task_id).run_status == "Stopped"
 
 
-def test_stop_of_an_unknown_state_refused_is_told_as_it_is(sandbox: Sandbox, client: TaskClient) -> None:
+def test_stop_of_unknown_state_rejected_raises_rejection(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Archiving")
     with pytest.raises(InvalidRequestError, match="Archiving"):
         client.stop(task_id)
 
 
-def test_stop_of_what_is_not_there_is_not_found(client: TaskClient) -> None:
+def test_stop_of_missing_task_raises_not_found(client: TaskClient) -> None:
     with pytest.raises(TaskNotFoundError) as caught:
         client.stop("infer-9ia3kc1wt9mp")
     assert caught.value.action == STOP
 
 
 @pytest.mark.parametrize("result", [None, 1, "true", {}])
-def test_stop_answered_with_no_boolean_may_have_worked(
+def test_stop_with_result_of_another_type_may_have_been_applied(
     sandbox: Sandbox, client: TaskClient, result: object
 ) -> None:
     task_id = sandbox.add_task(run_status="Running")
@@ -114,3 +110,15 @@ def test_stop_answered_with_no_boolean_may_have_worked(
     with pytest.raises(BadResponseError) as caught:
         client.stop(task_id)
     assert caught.value.may_have_been_applied
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_stop_with_every_request_rejected_alike_raises_rejection(
+    sandbox: Sandbox, client: TaskClient, status: int
+) -> None:
+    task_id = sandbox.add_task(run_status="Running")
+    sandbox.behavior = ServerBehavior(reject_all=(status, "AccountInArrears", "the account is in arrears"))
+
+    with pytest.raises(ApiError, match="in arrears") as caught:
+        client.stop(task_id)
+    assert not isinstance(caught.value, TaskNotFoundError)

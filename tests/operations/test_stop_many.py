@@ -1,4 +1,4 @@
-"""Stopping many tasks."""
+"""Stopping many tasks: the outcome of each."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from qf_tasks import InvalidArgumentError, TaskClient
 from qf_tasks.sandbox import Fault, Sandbox
 
 
-def test_stop_many_stops_what_runs_and_skips_what_has_ended(client: TaskClient, sandbox: Sandbox) -> None:
+def test_stop_many_reports_stopping_stopped_skipped_and_not_found(
+    client: TaskClient, sandbox: Sandbox
+) -> None:
     running, queuing = sandbox.add_task(run_status="Running"), sandbox.add_task(run_status="Queuing")
     stopped, done = sandbox.add_task(run_status="Stopped"), sandbox.add_task(run_status="Done")
 
     report = client.stop_many([running, queuing, stopped, done, "infer-gone"])
 
-    told = [outcome.outcome for outcome in report]
-    assert told == ["stopping", "stopping", "stopped", "skipped", "not_found"]
+    outcomes = [outcome.outcome for outcome in report]
+    assert outcomes == ["stopping", "stopping", "stopped", "skipped", "not_found"]
     assert "Done" in str(report.outcomes[3].error)
     assert {sandbox.tasks[task_id]["runStatus"] for task_id in (running, queuing)} == {"Stopping"}
     assert not report.ok
 
 
-def test_stop_many_with_refused_keys_does_not_try_the_rest(client: TaskClient, sandbox: Sandbox) -> None:
+def test_stop_many_with_rejected_keys_tries_no_others(client: TaskClient, sandbox: Sandbox) -> None:
     task_ids = sandbox.add_tasks(5, run_status="Running")
     sandbox.inject(Fault.status(401, code="InvalidAccessKeyId"), times=None)
 
@@ -30,7 +32,7 @@ def test_stop_many_with_refused_keys_does_not_try_the_rest(client: TaskClient, s
     assert [outcome.outcome for outcome in report] == ["failed"] + ["not_tried"] * 4
 
 
-def test_stop_many_of_one_id_as_text_is_refused(client: TaskClient, sandbox: Sandbox) -> None:
+def test_stop_many_of_single_id_raises(client: TaskClient, sandbox: Sandbox) -> None:
     with pytest.raises(InvalidArgumentError, match="tasks"):
         client.stop_many("infer-a")
     assert sandbox.requests == []

@@ -1,4 +1,4 @@
-"""A run that is killed outright: the journal, what is left, and the run after it."""
+"""A bulk run whose process is killed: the journal, what is left, and the next run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TaskClient().delete_many(task_ids, journal=journal, max_workers={WORKERS})
 
 @pytest.fixture
 def child(sandbox: Sandbox) -> Iterator[subprocess.Popen[str]]:
-    """Yield a process that deletes what it is told to."""
+    """Return a process that deletes the tasks named on its standard input."""
     environment = {**os.environ, **sandbox.env(), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", PROGRAM]
     pipe = subprocess.PIPE
@@ -38,36 +38,35 @@ def child(sandbox: Sandbox) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-@pytest.mark.parametrize("answered", [0, 17])
-def test_run_that_was_killed_is_in_the_journal_and_can_be_gone_on_with(
-    client: TaskClient, sandbox: Sandbox, child: subprocess.Popen[str], tmp_path: Path, answered: int
+@pytest.mark.parametrize("responses", [0, 17])
+def test_delete_many_after_killed_run_completes_it(
+    client: TaskClient, sandbox: Sandbox, child: subprocess.Popen[str], tmp_path: Path, responses: int
 ) -> None:
     task_ids = sandbox.add_tasks(60)
     journal = tmp_path / "journal"
 
-    def kill(answer: Any) -> Any:
+    def kill(body: Any) -> Any:
         child.send_signal(signal.SIGKILL)
         child.wait()
-        return answer
+        return body
 
-    sandbox.inject(Fault.transform(kill), action=DELETE, skip=answered)
+    sandbox.inject(Fault.transform(kill), action=DELETE, skip=responses)
     child.communicate(" ".join([str(journal), *task_ids]))
 
     assert child.returncode == -signal.SIGKILL
     gone = set(task_ids) - set(sandbox.tasks)
-    lines = [
-        json.loads(line) for line in journal.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
-    ]
-    intended = {line["task_id"] for line in lines if line["event"] == "intent"}
-    settled = {line["task_id"] for line in lines if line["event"] == "outcome"}
-    assert answered < len(gone) < 60
+    lines = [line for line in journal.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    entries = [json.loads(line) for line in lines]
+    intended = {entry["task_id"] for entry in entries if entry["event"] == "intent"}
+    settled = {entry["task_id"] for entry in entries if entry["event"] == "outcome"}
+    assert responses < len(gone) < 60
     assert settled <= gone <= intended
     assert 1 <= len(intended - settled) <= WORKERS
 
     report = client.delete_many(task_ids, journal=journal)
 
-    told = {outcome.task_id: outcome.outcome for outcome in report}
+    outcomes = {outcome.task_id: outcome.outcome for outcome in report}
     assert sandbox.tasks == {}
-    assert {told[task_id] for task_id in gone} == {"already_gone"}
-    # Those neither gone nor untouched may have been deleted by a request that was still on its way.
-    assert {told[task_id] for task_id in set(task_ids) - intended} == {"deleted"}
+    assert {outcomes[task_id] for task_id in gone} == {"already_gone"}
+    # The others may have been deleted by a request that was still on its way.
+    assert {outcomes[task_id] for task_id in set(task_ids) - intended} == {"deleted"}

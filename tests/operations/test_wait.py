@@ -1,4 +1,4 @@
-"""Waiting for one task: when it is looked at, what is outlasted, and how the wait ends."""
+"""Waiting for one task: when it is polled, which failures the wait outlasts, and how it ends."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from qf_tasks import (
+    ApiError,
     AuthenticationError,
     ServiceUnreachableError,
     Task,
@@ -18,10 +19,10 @@ from qf_tasks import (
     WaitTimeoutError,
 )
 from qf_tasks._runtime.blocking import Clock
-from qf_tasks.sandbox import Fault, Sandbox
-
-from .clients import SandboxTime, client_of
-from .conftest import MakeClient
+from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
+from tests.clients import SandboxTime, client_of
+from tests.conftest import MakeClient
+from tests.operations.slow_service import slow_down
 
 GET = "DescribeBatchInferenceTask"
 NOT_FOUND = Fault.status(404, code="TaskNotFound")
@@ -37,29 +38,29 @@ def only_gets(sandbox: Sandbox) -> bool:
     return {request.action for request in sandbox.requests} == {GET}
 
 
-def test_wait_returns_the_task_when_it_is_done(sandbox: Sandbox, client: TaskClient) -> None:
+def test_wait_returns_task_when_it_is_done(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running", ends_after=100)
     started = sandbox.now
     task = client.wait(task_id)
     assert (task.task_id, task.run_status) == (task_id, "Done")
-    assert 100 <= (sandbox.now - started).total_seconds() <= 130  # seen at the next look
+    assert 100 <= (sandbox.now - started).total_seconds() <= 130
     assert only_gets(sandbox)
 
 
-def test_wait_for_an_ended_task_looks_once(
+def test_wait_for_ended_task_sends_one_request(
     sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime
 ) -> None:
     client.wait(sandbox.add_task())
     assert (len(sandbox.requests), sandbox_time.sleeps) == (1, [])
 
 
-@pytest.mark.parametrize("poll_interval", [30, 10.0, timedelta(seconds=5), 0.4])
-def test_wait_looks_fast_at_first_and_then_slower(
+@pytest.mark.parametrize("poll_interval", [30, timedelta(seconds=5), 0.4])
+def test_wait_polls_at_growing_intervals(
     sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime, poll_interval: float | timedelta
 ) -> None:
     longest = poll_interval.total_seconds() if isinstance(poll_interval, timedelta) else poll_interval
     client.wait(sandbox.add_task(run_status="Running", ends_after=12 * longest), poll_interval=poll_interval)
-    bounds = [min(1.5**look, longest) for look in range(len(sandbox_time.sleeps))]
+    bounds = [min(1.5**poll, longest) for poll in range(len(sandbox_time.sleeps))]
     for slept, bound in zip(sandbox_time.sleeps, bounds, strict=True):
         assert 0.75 * bound <= slept <= bound
     assert bounds[0] == min(1.0, longest)
@@ -67,23 +68,25 @@ def test_wait_looks_fast_at_first_and_then_slower(
     assert len(set(sandbox_time.sleeps)) == len(bounds)  # jitter
 
 
-def test_wait_by_default_goes_by_a_clock_that_is_never_set_back() -> None:
+def test_wait_uses_monotonic_clock() -> None:
     assert Clock() == (time.monotonic, time.sleep)
 
 
-def test_wait_tells_each_change_of_state_or_progress(sandbox: Sandbox, client: TaskClient) -> None:
-    told: list[Task] = []
-    ended = client.wait(create(client), on_change=told.append, poll_interval=3)
-    answers = [request.answer for request in sandbox.requests if request.action == GET]
-    assert len(told) < len(answers)  # ten seconds of queuing are one
-    assert [task.run_status for task in told][:2] == ["Queuing", "Running"]
-    seen = [(task.run_status, task.progress) for task in told]
+def test_wait_calls_on_change_for_each_change_of_state_or_progress(
+    sandbox: Sandbox, client: TaskClient
+) -> None:
+    changes: list[Task] = []
+    ended = client.wait(create(client), on_change=changes.append, poll_interval=3)
+    responses = [request.action for request in sandbox.requests if request.action == GET]
+    assert len(changes) < len(responses)
+    assert [task.run_status for task in changes][:2] == ["Queuing", "Running"]
+    seen = [(task.run_status, task.progress) for task in changes]
     assert all(before != after for before, after in pairwise(seen))
-    assert len({task.progress for task in told if task.run_status == "Running"}) > 5
-    assert (told[-1], told[-1].progress) == (ended, 100)
+    assert len({task.progress for task in changes if task.run_status == "Running"}) > 5
+    assert (changes[-1], changes[-1].progress) == (ended, 100)
 
 
-def test_wait_with_a_callback_that_raises_ends_with_that(sandbox: Sandbox, client: TaskClient) -> None:
+def test_wait_with_on_change_raising_ends_with_its_exception(sandbox: Sandbox, client: TaskClient) -> None:
     def raising(_task: Task) -> None:
         raise LookupError
 
@@ -92,7 +95,7 @@ def test_wait_with_a_callback_that_raises_ends_with_that(sandbox: Sandbox, clien
 
 
 @pytest.mark.parametrize("run_status", ["Failed", "Expired", "Stopped"])
-def test_wait_for_a_task_that_ends_badly_raises_with_the_task(
+def test_wait_for_task_that_fails_raises_task_failed(
     sandbox: Sandbox, client: TaskClient, run_status: str
 ) -> None:
     task_id = sandbox.add_task(run_status="Running", ends_after=5, ends_as=run_status, error_code=336)
@@ -104,30 +107,30 @@ def test_wait_for_a_task_that_ends_badly_raises_with_the_task(
     assert error.failed == error.tasks == {task_id: error.task}
     if run_status == "Failed":
         assert error.code == "336"
-        assert "told to let this task fail" in str(error)
+        assert "made this task fail" in str(error)
 
 
-def test_wait_without_raising_returns_the_failed_task(sandbox: Sandbox, client: TaskClient) -> None:
+def test_wait_without_raise_on_failure_returns_failed_task(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running", ends_after=5, ends_as="Failed")
     assert client.wait(task_id, raise_on_failure=False).run_status == "Failed"
 
 
-def test_wait_goes_on_through_an_unknown_state(sandbox: Sandbox, client: TaskClient) -> None:
+def test_wait_continues_through_unknown_state(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Archiving", ends_after=300)
     assert client.wait(task_id).run_status == "Done"
 
 
-@pytest.mark.parametrize("limit", [60, timedelta(minutes=1), 0, 0.5])
-def test_wait_at_the_limit_tells_that_the_task_goes_on(
-    sandbox: Sandbox, client: TaskClient, limit: float | timedelta
+@pytest.mark.parametrize("timeout", [60, timedelta(minutes=1), 0])
+def test_wait_at_the_timeout_raises_with_the_last_snapshot(
+    sandbox: Sandbox, client: TaskClient, timeout: float | timedelta
 ) -> None:
-    seconds = limit.total_seconds() if isinstance(limit, timedelta) else limit
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     task_id = sandbox.add_task(run_status="Running")
     started = sandbox.now
     with pytest.raises(
-        WaitTimeoutError, match=f"{task_id} is still Running after {seconds:g} s; it goes on"
+        WaitTimeoutError, match=f"{task_id} is still Running after {seconds:g} s; it keeps running"
     ) as caught:
-        client.wait(task_id, timeout=limit)
+        client.wait(task_id, timeout=timeout)
     assert (sandbox.now - started).total_seconds() == pytest.approx(seconds, abs=0.01)
     error = caught.value
     assert isinstance(error, TimeoutError)
@@ -137,25 +140,25 @@ def test_wait_at_the_limit_tells_that_the_task_goes_on(
     assert only_gets(sandbox)
 
 
-def test_wait_looks_a_last_time_at_the_limit(sandbox: Sandbox, client: TaskClient) -> None:
+def test_wait_polls_a_last_time_at_the_timeout(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running", ends_after=59.999)
     assert client.wait(task_id, timeout=60, poll_interval=50).run_status == "Done"
 
 
-def test_wait_without_limit_goes_on_for_days(sandbox: Sandbox, client: TaskClient) -> None:
+def test_wait_without_timeout_waits_for_days(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running", ends_after=5 * 86_400)
     assert client.wait(task_id, timeout=None, poll_interval=3600).run_status == "Done"
     with pytest.raises(WaitTimeoutError, match="after 90000 s"):
         client.wait(sandbox.add_task(run_status="Running"), poll_interval=3600)
 
 
-def test_wait_just_after_create_does_not_mind_not_found(sandbox: Sandbox, client: TaskClient) -> None:
+def test_wait_just_after_create_ignores_not_found(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = create(client)
     sandbox.inject(NOT_FOUND, action=GET, times=3)
     assert client.wait(task_id).run_status == "Done"
 
 
-def test_wait_long_after_create_takes_not_found_for_an_answer(sandbox: Sandbox, client: TaskClient) -> None:
+def test_wait_long_after_create_raises_not_found(sandbox: Sandbox, client: TaskClient) -> None:
     task_id, created_at = create(client), sandbox.now
     sandbox.inject(NOT_FOUND, action=GET, times=None)
     with pytest.raises(TaskNotFoundError):
@@ -163,24 +166,20 @@ def test_wait_long_after_create_takes_not_found_for_an_answer(sandbox: Sandbox, 
     assert 10 <= (sandbox.now - created_at).total_seconds() <= 15
 
 
-def test_wait_for_what_this_client_did_not_create_takes_not_found_at_once(
-    sandbox: Sandbox, client: TaskClient
-) -> None:
+def test_wait_for_task_never_seen_raises_not_found_at_once(sandbox: Sandbox, client: TaskClient) -> None:
     with pytest.raises(TaskNotFoundError):
         client.wait("infer-9ia3kc1wt9mp")
     assert len(sandbox.requests) == 1
 
 
-def test_wait_does_not_mind_a_single_not_found_between_good_looks(
-    sandbox: Sandbox, client: TaskClient
-) -> None:
+def test_wait_ignores_single_not_found_of_task_seen_before(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running", ends_after=60)
     sandbox.inject(NOT_FOUND, action=GET, skip=2)
     sandbox.inject(NOT_FOUND, action=GET, skip=3)
     assert client.wait(task_id).run_status == "Done"
 
 
-def test_wait_takes_a_second_not_found_in_a_row_for_an_answer(sandbox: Sandbox, client: TaskClient) -> None:
+def test_wait_with_second_not_found_in_a_row_raises_it(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running", ends_after=60)
     sandbox.inject(NOT_FOUND, action=GET, skip=2, times=2)
     with pytest.raises(TaskNotFoundError):
@@ -191,16 +190,16 @@ def test_wait_takes_a_second_not_found_in_a_row_for_an_answer(sandbox: Sandbox, 
 @pytest.mark.parametrize(
     "outage", [Fault.reset_before(), Fault.status(503), Fault.status(429, retry_after=3600)]
 )
-def test_wait_outlasts_a_service_out_of_reach(
+def test_wait_outlasts_short_outage(
     sandbox: Sandbox, make_client: MakeClient, outage: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
     task_id = sandbox.add_task(run_status="Running", ends_after=60)
     sandbox.inject(outage, action=GET, skip=2, times=4)
     assert make_client(max_retries=0).wait(task_id).run_status == "Done"
-    assert sum("the wait goes on" in line for line in caplog.messages) == 4
+    assert sum("still waiting" in line for line in caplog.messages) == 4
 
 
-def test_wait_gives_up_on_a_service_out_of_reach_for_too_long(sandbox: Sandbox, client: TaskClient) -> None:
+def test_wait_ends_after_ten_minutes_of_outage(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running")
     sandbox.inject(Fault.reset_before(), action=GET, skip=2, times=None)
     started = sandbox.now
@@ -209,16 +208,14 @@ def test_wait_gives_up_on_a_service_out_of_reach_for_too_long(sandbox: Sandbox, 
     assert 600 <= (sandbox.now - started).total_seconds() <= 700
 
 
-def test_wait_with_the_service_out_of_reach_at_the_limit_is_late(
-    sandbox: Sandbox, client: TaskClient
-) -> None:
+def test_wait_with_outage_at_the_timeout_raises_wait_timeout(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running")
     sandbox.inject(Fault.reset_before(), action=GET, skip=2, times=None)
     with pytest.raises(WaitTimeoutError, match="still Running"):
         client.wait(task_id, timeout=60)
 
 
-def test_wait_that_cannot_begin_says_so(sandbox: Sandbox, client: TaskClient) -> None:
+def test_wait_with_outage_at_the_first_poll_raises_it(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running")
     sandbox.inject(Fault.reset_before(), action=GET, times=None)
     with pytest.raises(ServiceUnreachableError) as caught:
@@ -226,14 +223,14 @@ def test_wait_that_cannot_begin_says_so(sandbox: Sandbox, client: TaskClient) ->
     assert caught.value.attempts == 4
 
 
-def test_wait_with_keys_revoked_ends_at_once(sandbox: Sandbox, client: TaskClient) -> None:
+def test_wait_with_revoked_keys_raises_at_once(sandbox: Sandbox, client: TaskClient) -> None:
     task_id = sandbox.add_task(run_status="Running")
     with pytest.raises(AuthenticationError):
         client.wait(task_id, on_change=lambda _task: sandbox.revoke_key(sandbox.access_key))
     assert len(sandbox.requests) == 2
 
 
-def test_wait_interrupted_leaves_the_task_alone(sandbox: Sandbox) -> None:
+def test_wait_interrupted_changes_nothing(sandbox: Sandbox) -> None:
     class Interrupted(SandboxTime):
         def sleep(self, seconds: float) -> None:
             super().sleep(seconds)
@@ -244,3 +241,26 @@ def test_wait_interrupted_leaves_the_task_alone(sandbox: Sandbox) -> None:
         client.wait(task_id)
     assert only_gets(sandbox)
     assert sandbox.tasks[task_id]["runStatus"] == "Running"
+
+
+@pytest.mark.parametrize("seconds", [5, 60])
+def test_wait_with_slow_service_ends_soon_after_the_timeout(
+    sandbox: Sandbox, client: TaskClient, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    task_id, started = sandbox.add_task(run_status="Running"), sandbox.now
+    slow_down(client, sandbox, seconds, monkeypatch)
+
+    with pytest.raises(WaitTimeoutError, match="is in an unknown state after 1 s"):
+        client.wait(task_id, timeout=1)
+    assert (sandbox.now - started).total_seconds() <= 2
+
+
+def test_wait_with_every_request_rejected_alike_raises_rejection(
+    sandbox: Sandbox, client: TaskClient
+) -> None:
+    task_id = sandbox.add_task()
+    sandbox.behavior = ServerBehavior(reject_all=(404, "AccountInArrears", "the account is in arrears"))
+
+    with pytest.raises(ApiError, match="in arrears") as caught:
+        client.wait(task_id)
+    assert not isinstance(caught.value, TaskNotFoundError)
