@@ -15,7 +15,7 @@ from qf_tasks._operations.arguments import Age, RunStatusLike, TaskLike
 from qf_tasks._operations.bulk import OnProgress
 from qf_tasks._operations.journal import JournalPath
 from qf_tasks._operations.polling import OnChange, Poller, WaitOptions
-from qf_tasks._runtime.asyncio import AsyncClock, AsyncResults, AsyncRuntime, end_tasks, new_task, run
+from qf_tasks._runtime.asyncio import AsyncClock, AsyncResults, AsyncRuntime, end_tasks, run
 from qf_tasks._transport.sdk_hook import Transport
 from qf_tasks.client import BaseClient, DataFormatName, api_of, settings_of
 from qf_tasks.data.facades import AsyncData
@@ -317,7 +317,7 @@ async def _ended(
     running: set[asyncio.Task[Any]] = set()
 
     def start(work: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:
-        task = new_task(work)
+        task = asyncio.create_task(work)
         task.add_done_callback(finished.put_nowait)
         running.add(task)
         return task

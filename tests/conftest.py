@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Try the same few examples in every ordinary run, and many new ones with `-m fuzz`."""
     settings.register_profile(
         "quick",
-        max_examples=30,
+        max_examples=10,
         deadline=_MAX_EXAMPLE_TIME,
         stateful_step_count=20,
         derandomize=True,

@@ -1,4 +1,4 @@
-"""The values: the table of states, JSON there and back, one line each, and nothing lost of an odd reply."""
+"""Tasks, states and results as values: what a state allows, JSON, repr, and unexpected fields."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STATES = {  # final, success, can be stopped, can be deleted
     "Stopped": (True, False, False, True),
     "Failed": (True, False, False, True),
     "Expired": (True, False, False, True),
-    "Paused": (False, False, False, False),  # a word that nobody has documented
+    "Paused": (False, False, False, False),  # an undocumented state
 }
 
 
@@ -45,31 +45,31 @@ def _rules(status: RunStatus) -> tuple[bool, bool, bool, bool]:
     return status.is_final, status.is_success, status.can_stop, status.can_delete
 
 
-@pytest.mark.parametrize("word", _STATES)
-def test_run_status_allows_what_the_table_says(word: str) -> None:
-    assert _rules(RunStatus(word)) == _STATES[word]
+@pytest.mark.parametrize("state", _STATES)
+def test_run_status_has_the_rules_of_its_state(state: str) -> None:
+    assert _rules(RunStatus(state)) == _STATES[state]
 
 
-def test_run_status_knows_the_seven_documented_words() -> None:
+def test_run_status_known_lists_the_seven_documented_states() -> None:
     assert [str(status) for status in RunStatus.KNOWN] == [*_STATES][:-1]
-    assert all(getattr(RunStatus, word.upper()) == word for word in [*_STATES][:-1])
+    assert all(getattr(RunStatus, state.upper()) == state for state in [*_STATES][:-1])
 
 
-@pytest.mark.parametrize("word", _STATES)
-def test_run_status_is_the_word_of_the_service_wherever_it_goes(word: str) -> None:
-    status = RunStatus(word)
-    assert (status, str(status), f"{status}", format(status, "")) == (word,) * 4
-    assert json.dumps({status: status}) == json.dumps({word: word})
-    assert hash(status) == hash(word)
+@pytest.mark.parametrize("state", _STATES)
+def test_run_status_is_a_string_in_text_json_and_pickle(state: str) -> None:
+    status = RunStatus(state)
+    assert (status, str(status), f"{status}", format(status, "")) == (state,) * 4
+    assert json.dumps({status: status}) == json.dumps({state: state})
+    assert hash(status) == hash(state)
     read = pickle.loads(pickle.dumps(status))
-    assert (type(read), read) == (RunStatus, word)
-    assert _rules(copy.deepcopy(status)) == _STATES[word]
+    assert (type(read), read) == (RunStatus, state)
+    assert _rules(copy.deepcopy(status)) == _STATES[state]
 
 
-@pytest.mark.parametrize("word", _STATES)
-def test_task_tells_the_state_as_its_own(word: str) -> None:
-    task = Task("infer-1", RunStatus(word))
-    assert (task.is_final, task.is_success) == _STATES[word][:2]
+@pytest.mark.parametrize("state", _STATES)
+def test_task_has_the_rules_of_its_state(state: str) -> None:
+    task = Task("infer-1", RunStatus(state))
+    assert (task.is_final, task.is_success) == _STATES[state][:2]
 
 
 _TASK = Task(
@@ -106,7 +106,7 @@ _SAMPLES: list[Model] = [
 every_sample = pytest.mark.parametrize("model", _SAMPLES, ids=lambda model: type(model).__name__)
 
 
-def test_every_model_has_a_sample_here() -> None:
+def test_samples_cover_every_model() -> None:
     public = {kind for _, kind in inspect.getmembers(models, inspect.isclass) if issubclass(kind, Model)}
     assert public - {Model} <= {type(sample) for sample in _SAMPLES}
 
@@ -130,7 +130,7 @@ def test_model_keeps_every_field_through_json_and_pickle(model: Model) -> None:
 
 
 @every_sample
-def test_model_is_one_short_line_as_text(model: Model) -> None:
+def test_model_as_text_is_one_short_line(model: Model) -> None:
     for text in (repr(model), str(model)):
         assert len(text.splitlines()) == 1
         assert len(text) < 160
@@ -144,11 +144,11 @@ def test_model_cannot_be_changed(model: Model) -> None:
 
 
 @every_sample
-def test_model_takes_the_room_of_its_fields_alone(model: Model) -> None:
+def test_model_has_no_dict(model: Model) -> None:
     assert not hasattr(model, "__dict__")  # a listing holds thousands
 
 
-def test_result_made_by_hand_is_the_plain_case() -> None:
+def test_result_made_by_hand_has_defaults() -> None:
     plain = DeleteResult("infer-1", None, "deleted", stopped=False, attempts=1)
     assert DeleteResult("infer-1", None) == plain
     assert CreatedTask("infer-1", None, "nightly") == CreatedTask("infer-1", None, "nightly", reused=False)
@@ -165,11 +165,11 @@ def test_result_made_by_hand_is_the_plain_case() -> None:
         (_FAMILY, "<ModelFamily am-1 'ERNIE', 2 versions>"),
     ],
 )
-def test_repr_names_what_tells_one_from_another(model: Model, text: str) -> None:
+def test_repr_has_the_identifying_fields(model: Model, text: str) -> None:
     assert repr(model) == text
 
 
-def test_value_is_equal_to_itself_of_another_request() -> None:
+def test_model_of_another_request_is_equal() -> None:
     one, two = Task("infer-1", RunStatus.DONE, request_id="a"), Task("infer-1", RunStatus.DONE)
     assert one == two
     assert len({one, two}) == 1
@@ -184,9 +184,9 @@ def test_page_has_a_length_and_iterates_over_its_tasks() -> None:
     assert (len(page), [*page]) == (1, [_TASK])
 
 
-# An answer that is odd, through the client, from a sandbox that puts these fields over its own.
+# Fields of another type than documented: what the service sent, and the field that is None.
 
-_ODD: list[tuple[str, object, str]] = [
+_UNEXPECTED: list[tuple[str, object, str]] = [
     ("inputTokenUsage", "120", "input_token_usage"),
     ("outputTokenUsage", 4.5, "output_token_usage"),
     ("progress", True, "progress"),
@@ -210,8 +210,8 @@ _ODD: list[tuple[str, object, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("wire", "sent", "name"), _ODD)
-def test_get_with_an_odd_field_gives_none_and_keeps_it_in_raw(
+@pytest.mark.parametrize(("wire", "sent", "name"), _UNEXPECTED)
+def test_get_with_field_of_another_type_returns_none_and_keeps_raw(
     sandbox: Sandbox, client: TaskClient, wire: str, sent: object, name: str
 ) -> None:
     task = client.get(sandbox.add_task("infer-1", fields={wire: sent}))
@@ -274,13 +274,13 @@ def test_get_reads_every_documented_field(sandbox: Sandbox, client: TaskClient) 
     assert task.request_id == sandbox.requests[-1].request_id
 
 
-def test_get_keeps_a_state_that_nobody_documented(sandbox: Sandbox, client: TaskClient) -> None:
+def test_get_of_undocumented_state_keeps_it(sandbox: Sandbox, client: TaskClient) -> None:
     task = client.get(sandbox.add_task(run_status="Paused"))
     assert task.run_status == "Paused"
     assert not task.is_final
 
 
-def test_models_reads_families_with_their_versions(client: TaskClient) -> None:
+def test_models_returns_families_with_versions(client: TaskClient) -> None:
     found = client.models()
     tiny = next(family for family in found.common if family.model_name == "ERNIE-Tiny-8K")
     assert tiny.versions == (ModelVersion("amv-sb5kfqie51z1", "ERNIE-Tiny-8K"),)

@@ -1,4 +1,4 @@
-"""Reports and plans as values."""
+"""Reports and plans as values: counts, JSON, one line each."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from qf_tasks import Account, BulkError, BulkOutcome, BulkReport, PurgePlan, Run
 from qf_tasks.reports import ErrorSummary, Outcome, PurgeCriteria
 
 ACCOUNT = Account("ALTA…9f3c", "qianfan.baidubce.com", "environment")
-WHY = ErrorSummary("TaskStateError", "Task infer-failed is Running", "InvalidTaskStatus", "Stop it first.")
+REASON = ErrorSummary("TaskStateError", "Task infer-failed is Running", "InvalidTaskStatus", "Stop it first.")
 
 
-def report_of(*words: Outcome) -> BulkReport:
+def report_of(*names: Outcome) -> BulkReport:
     outcomes = (
-        BulkOutcome(f"infer-{word}", word, WHY if word == "failed" else None, "r-1") for word in words
+        BulkOutcome(f"infer-{name}", name, REASON if name == "failed" else None, "r-1") for name in names
     )
     return BulkReport(tuple(outcomes), ACCOUNT)
 
@@ -34,35 +34,35 @@ def test_report_counts_every_outcome() -> None:
     }
 
 
-def test_report_remaining_is_what_may_be_done_again() -> None:
+def test_report_remaining_lists_failed_unknown_and_not_tried() -> None:
     assert FULL.remaining == ("infer-failed", "infer-unknown", "infer-not_tried")
 
 
-@pytest.mark.parametrize("word", ["deleted", "already_gone", "stopped", "skipped"])
-def test_report_of_what_is_done_raises_nothing(word: Outcome) -> None:
-    report = report_of(word)
+@pytest.mark.parametrize("outcome", ["deleted", "already_gone", "stopping", "stopped", "skipped"])
+def test_report_with_task_done_is_ok(outcome: Outcome) -> None:
+    report = report_of(outcome)
 
     report.raise_for_failures()
     assert report.ok
 
 
-@pytest.mark.parametrize("word", ["not_found", "failed", "unknown", "not_tried"])
-def test_report_of_what_is_not_done_raises(word: Outcome) -> None:
-    report = report_of("deleted", word)
+@pytest.mark.parametrize("outcome", ["not_found", "failed", "unknown", "not_tried"])
+def test_report_with_task_not_done_raises_bulk_error(outcome: Outcome) -> None:
+    report = report_of("deleted", outcome)
 
     assert not report.ok
-    with pytest.raises(BulkError, match=f"1 of 2 tasks were not done.*1 {word}") as caught:
+    with pytest.raises(BulkError, match=f"1 of 2 tasks were not done.*1 {outcome}") as caught:
         report.raise_for_failures()
     assert caught.value.report is report
 
 
-def test_bulk_error_names_the_first_reason_and_what_to_do() -> None:
+def test_bulk_error_has_the_first_reason_and_its_hint() -> None:
     with pytest.raises(BulkError, match=r"infer-failed: .* is Running \[InvalidTaskStatus\]") as caught:
         report_of("not_tried", "failed").raise_for_failures()
     assert caught.value.hint == "Stop it first."
 
 
-def test_bulk_error_survives_pickling_with_its_report() -> None:
+def test_bulk_error_pickled_keeps_its_report() -> None:
     with pytest.raises(BulkError) as caught:
         FULL.raise_for_failures()
 
@@ -74,13 +74,13 @@ def test_report_reads_its_own_json_back() -> None:
     assert BulkReport.model_validate(FULL.model_dump(mode="json")) == FULL
 
 
-def test_report_has_a_length_and_a_short_line() -> None:
+def test_report_has_length_and_short_repr() -> None:
     assert (len(FULL), [*FULL]) == (9, [*FULL.outcomes])
     assert repr(report_of("deleted", "deleted", "failed")) == "<BulkReport 2 deleted, 1 failed>"
     assert str(report_of()) == "<BulkReport nothing>"
 
 
-def test_plan_reads_its_own_json_back_and_is_short() -> None:
+def test_plan_reads_its_own_json_back_and_has_short_repr() -> None:
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     task = Task("infer-a", RunStatus.DONE, create_time=now, raw={"new": [1]})
     criteria = PurgeCriteria((RunStatus.DONE, RunStatus("New")), "n*", now, "me", 3, stop_first=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Unpack
 
+from qf_tasks._protocol.actions import CREATE, GET, LIST, MODELS
 from qf_tasks._protocol.responses import excerpt
 from qf_tasks.errors import BadResponseError, ErrorDetails
 from qf_tasks.models import (
@@ -49,7 +50,10 @@ def task(response: Response, task_id: str) -> Task:
     decoded = _task(response.result, response.request_id)
     if decoded is None or decoded.task_id != task_id:
         raise _bad_result(
-            response, "The response does not describe the task that was asked for", task_id=task_id
+            response,
+            "The response does not describe the task that was asked for",
+            action=GET,
+            task_id=task_id,
         )
     return decoded
 
@@ -62,11 +66,11 @@ def task_page(response: Response) -> TaskPage:
     """
     result = response.result
     if not isinstance(result, dict) or not isinstance(result.get("taskList"), list):
-        raise _bad_result(response, "The response holds no list of tasks")
+        raise _bad_result(response, "The response holds no list of tasks", action=LIST)
     decoded = [_task(raw, response.request_id) for raw in result["taskList"]]
     tasks = tuple(task for task in decoded if task is not None)
     if len(tasks) < len(decoded):
-        raise _bad_result(response, "A listed task has no id or state")
+        raise _bad_result(response, "A listed task has no id or state", action=LIST)
     page_info = result.get("pageInfo")
     page_info = page_info if isinstance(page_info, dict) else {}
     return TaskPage(
@@ -86,7 +90,9 @@ def created_task_id(response: Response) -> str:
     result = response.result
     if task_id := _identifier(result, "taskId") if isinstance(result, dict) else None:
         return task_id
-    raise _bad_result(response, "The response to the create has no task id", may_have_been_applied=True)
+    raise _bad_result(
+        response, "The response to the create has no task id", action=CREATE, may_have_been_applied=True
+    )
 
 
 def supported_models(response: Response) -> SupportedModels:
@@ -97,7 +103,7 @@ def supported_models(response: Response) -> SupportedModels:
     """
     result = response.result
     if not isinstance(result, dict):
-        raise _bad_result(response, "The response holds no models")
+        raise _bad_result(response, "The response holds no models", action=MODELS)
     return SupportedModels(
         common=_families(result.get("commonModelList")),
         custom=_families(result.get("customModelList")),

@@ -8,7 +8,16 @@ import inspect
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+)
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -188,7 +197,7 @@ class AsyncRuntime:
             while waiting or running:
                 while waiting and len(running) < limit:
                     item = waiting.popleft()
-                    running[new_task(work(item))] = item
+                    running[asyncio.ensure_future(work(item))] = item
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     yield running.pop(task), task.result()
@@ -205,7 +214,7 @@ class AsyncRuntime:
         self._check()
         shared = self._shared.get(key)
         if shared is None or not shared.is_usable(since=self.now() - max_age):
-            shared = self._shared[key] = _SharedWork(new_task(work()), self.now())
+            shared = self._shared[key] = _SharedWork(asyncio.ensure_future(work()), self.now())
         timeout = None if deadline is None else max(0.0, deadline - self.now())
         shared.callers += 1
         try:
@@ -254,33 +263,21 @@ class _SharedWork:
         return is_success and self.started_at >= since
 
 
-def new_task(work: Awaitable[Result]) -> asyncio.Task[Result]:
-    """Return a running task whose exception asyncio does not report if nobody awaits it."""
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(_retrieve_exception)
-    return task
-
-
-async def end_tasks(tasks: Iterable[asyncio.Task[Any]], *, finish: bool = False) -> None:
+async def end_tasks(tasks: Collection[asyncio.Task[Any]], *, finish: bool = False) -> None:
     """Return when tasks have finished, or have been cancelled unless they should finish.
 
-    A cancellation meanwhile cancels them (again), and does not wait.
+    A cancellation meanwhile cancels them too, and does not wait. Even after its end, a task that is cancelled
+    does not make asyncio report its exception.
     """
-    tasks = list(tasks)
     if not tasks:
         return
     try:
-        if not finish:
-            _cancel(tasks)
-        await asyncio.wait(tasks)
-    except asyncio.CancelledError:
-        _cancel(tasks)
-        raise
-
-
-def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
+        if finish:
+            await asyncio.wait(tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+    await asyncio.wait(tasks)
 
 
 def _retrieve_exception(future: asyncio.Future[Any]) -> None:

@@ -28,6 +28,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.poolmanager import ProxyManager
 from urllib3.util import Url
 
+from qf_tasks._protocol.redaction import one_line
 from qf_tasks._protocol.responses import RawResponse
 from qf_tasks._transport.exception_mapping import connect_error, exchange_error, raised_by_other_code
 from qf_tasks.errors import BadResponseError, ConfigurationError, InvalidArgumentError, QfTasksError
@@ -434,7 +435,9 @@ def _read(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
     """Return the whole body, decompressed piece by piece so that a limit of bytes is one of memory."""
     encoding = (response.getheader("content-encoding") or "identity").lower()
     if encoding not in ("identity", "gzip"):
-        raise BadResponseError(f"The response has an encoding that was not asked for: {encoding[:40]!r}")
+        raise BadResponseError(
+            f"The response has an encoding that was not asked for: {one_line(encoding, 40)!r}"
+        )
     gzip = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
     pieces, size = [], 0
     for chunk in _chunks(response, _CHUNK):

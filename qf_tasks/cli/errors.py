@@ -186,8 +186,6 @@ def hint_for(terminal: Terminal, hint: str | None) -> str:
 _OPTIONS = {
     "config_file": "--config",
     "inference_params": "--param",
-    "adopt_within": "--reuse-within",
-    "wait_for_slot": "--quota-timeout",
     "on_change": "--events",
 }
 # Names that only an argument has; `name` or `run_status` alone may be a field of a task.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from tests.benchmarks import calls, imports, many
+from tests.benchmarks import calls, imports, many, waits
 from tests.benchmarks.measuring import FULL, QUICK, Case, Figure, Size
 
 CASES: dict[str, Callable[[Size], Case]] = {
@@ -20,6 +20,8 @@ CASES: dict[str, Callable[[Size], Case]] = {
     "overhead": calls.overhead,
     "bulk": many.bulk,
     "wait": many.wait,
+    "waits": waits.waits,
+    "gets": waits.gets,
     "listing": many.listing,
     "import": imports.imports,
 }

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tests.benchmarks.measuring import MILLI, Case, Figure, Size, at_most
 from tests.benchmarks.server import ROOT
 
-_HEAVY = {"aiohttp", "pydantic_settings", "qianfan", "requests", "rich", "tenacity", "typer"}
+_HEAVY = {"aiohttp", "qianfan", "requests", "rich", "typer"}
 _HELP = "import runpy; sys.argv = ['qf-tasks', '--help']; runpy.run_module('qf_tasks', run_name='__main__')"
 _STATEMENTS = {
     "import qianfan": "import qianfan",
@@ -47,7 +47,7 @@ class _Import(NamedTuple):
 
 
 def imports(size: Size) -> Case:
-    """Measure imports against that of the SDK, and look for what should not be loaded."""
+    """Measure imports against that of the SDK, and find what should not be loaded."""
     turns = [{name: _run(text) for name, text in _STATEMENTS.items()} for _ in range(size.processes + 1)]
     found = turns[-1]
     seconds = {name: statistics.median(turn[name].seconds for turn in turns[1:]) for name in found}

@@ -17,7 +17,7 @@ from tests.benchmarks.subjects import DELETE, facade, raw_sdk
 _SERVICE_TIME = 0.02
 _WORKERS = 16
 _WAIT_SECONDS = 7200
-_TICKS_PER_RAW_LOOK = 50
+_TICKS_PER_RAW_POLL = 50
 
 Raw = Callable[[str, dict[str, Any]], Any]
 
@@ -31,7 +31,7 @@ def _bulk_over(scheme: str, size: Size) -> Iterator[Figure]:
     with running(scheme, service_time=_SERVICE_TIME) as server, facade(server) as client:
         raw = raw_sdk(server)
         counts = [_WORKERS, _WORKERS, *[size.bulk] * 2 * size.bulk_rounds]  # the first two warm up
-        batches = iter([server.tell("add_tasks", count=count) for count in counts])
+        batches = iter([server.run("add_tasks", count=count) for count in counts])
         seconds = medians(
             {
                 "ours": lambda: client.delete_many(next(batches), max_workers=_WORKERS),
@@ -47,22 +47,22 @@ def _bulk_over(scheme: str, size: Size) -> Iterator[Figure]:
 def wait(size: Size) -> Case:
     """Measure `wait_all` of tasks that end one after the other, on the sandbox's clock.
 
-    The raw loop asks for every task that has not ended; it takes its turn at some of the ticks.
+    The raw loop gets every task that has not ended; it runs at some of the ticks.
     """
     with running("http") as server:
         pause = _WAIT_SECONDS / size.waited
         task_ids: list[str] = [
-            server.tell("add_task", run_status="Running", ends_after=pause * place)
+            server.run("add_task", run_status="Running", ends_after=pause * place)
             for place in range(1, size.waited + 1)
         ]
         loop = _RawLoop(raw_sdk(server), task_ids)
-        ticks = _Ticks(server, loop.look)
+        ticks = _Ticks(server, loop.poll)
         with facade(server, ticks.clock) as client:
             client.get(task_ids[0])  # the SDK's import is no part of a tick
-            before = server.tell("count_requests")
+            before = server.run("count_requests")
             ticks.start()
             client.wait_all(task_ids)
-        requests = server.tell("count_requests") - before - sum(loop.requests)
+        requests = server.run("count_requests") - before - sum(loop.requests)
     return Case(
         [
             Figure("ticks", ticks.count),
@@ -75,7 +75,7 @@ def wait(size: Size) -> Case:
 
 
 class _Ticks:
-    """A clock for a client: when it sleeps, the server's clock is turned; notes the CPU time in between."""
+    """A clock for a client: when it sleeps, the server's clock advances; notes the CPU time in between."""
 
     def __init__(self, server: Server, beside: Callable[[], object]) -> None:
         self._server = server
@@ -90,20 +90,20 @@ class _Ticks:
 
     @property
     def count(self) -> int:
-        """How often the client looked: before each sleep, and after the last."""
+        """How often the client polled: before each sleep, and after the last."""
         return len(self.cpu_seconds) + 1
 
     def _sleep(self, seconds: float) -> None:
         self.cpu_seconds.append(time.process_time() - self._woke)
-        if len(self.cpu_seconds) % _TICKS_PER_RAW_LOOK == 1:
+        if len(self.cpu_seconds) % _TICKS_PER_RAW_POLL == 1:
             self._beside()
         self._now += seconds
-        self._server.tell("advance", seconds=seconds)
+        self._server.run("advance", seconds=seconds)
         self._woke = time.process_time()
 
 
 class _RawLoop:
-    """The loop over the raw SDK that waits for tasks, one look at a time."""
+    """The loop over the raw SDK that waits for tasks, one poll at a time."""
 
     def __init__(self, raw: Raw, task_ids: list[str]) -> None:
         self._raw = raw
@@ -111,7 +111,7 @@ class _RawLoop:
         self.requests: list[int] = []
         self.cpu_seconds: list[float] = []
 
-    def look(self) -> None:
+    def poll(self) -> None:
         started = time.process_time()
         self.requests.append(len(self._pending))
         self._pending = [task_id for task_id in self._pending if not self._has_ended(task_id)]
@@ -130,14 +130,14 @@ def listing(size: Size) -> Case:
 def _listing_over(scheme: str, size: Size) -> Iterator[Figure]:
     with running(scheme) as server, facade(server) as client:
         raw = raw_sdk(server)
-        server.tell("add_tasks", count=size.listed)
+        server.run("add_tasks", count=size.listed)
         seconds = medians(
             {"ours": lambda: _count(client.list()), "raw": lambda: _count(_raw_listing(raw))},
             size.listing_rounds,
         )
-        before = server.tell("count_requests")
+        before = server.run("count_requests")
         growth = _growth(lambda: _count(client.list()))
-        requests = server.tell("count_requests") - before
+        requests = server.run("count_requests") - before
     for name, value in seconds.items():
         yield Figure(f"{scheme}, {name}", value, "s")
     yield Figure(f"{scheme}, ours / raw", seconds["ours"] / seconds["raw"], target=at_most(1.25))

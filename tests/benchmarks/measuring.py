@@ -22,10 +22,32 @@ class Size:
     listed: int
     listing_rounds: int
     processes: int
+    gets: int
+    wait_seconds: float
 
 
-FULL = Size(calls=400, bulk=500, bulk_rounds=3, waited=200, listed=20_000, listing_rounds=5, processes=15)
-QUICK = Size(calls=3, bulk=4, bulk_rounds=1, waited=3, listed=5, listing_rounds=1, processes=1)
+FULL = Size(
+    calls=400,
+    bulk=500,
+    bulk_rounds=3,
+    waited=200,
+    listed=20_000,
+    listing_rounds=5,
+    processes=15,
+    gets=2000,
+    wait_seconds=6.0,
+)
+QUICK = Size(
+    calls=3,
+    bulk=4,
+    bulk_rounds=1,
+    waited=3,
+    listed=5,
+    listing_rounds=1,
+    processes=1,
+    gets=4,
+    wait_seconds=0.2,
+)
 
 
 class Target(NamedTuple):
@@ -35,7 +57,7 @@ class Target(NamedTuple):
     is_least: bool = False
 
     def __str__(self) -> str:
-        """Return it as one would say it."""
+        """Return it as the table prints it."""
         return f"{'≥' if self.is_least else '≤'} {self.limit:g}"
 
 

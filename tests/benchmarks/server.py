@@ -1,4 +1,4 @@
-"""The server of a benchmark: a sandbox in a process of its own, turned from here by lines of JSON."""
+"""The server of a benchmark: a sandbox in a process of its own, controlled by lines of JSON."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Server:
     def __init__(self, process: subprocess.Popen[str], ca_bundle: Path) -> None:
         self._process = process
         self.ca_bundle = ca_bundle
-        self.access_key, self.secret_key, self.url = self.tell("whereabouts")
+        self.access_key, self.secret_key, self.url = self.run("address")
         self.netloc = urlsplit(self.url).netloc
 
-    def tell(self, command: str, **arguments: Any) -> Any:
-        """Return what a command answers: one of those at the end of this file."""
+    def run(self, command: str, **arguments: Any) -> Any:
+        """Return the result of a command: one of those at the end of this file."""
         assert self._process.stdin
         assert self._process.stdout
         print(json.dumps([command, arguments]), file=self._process.stdin, flush=True)
@@ -40,12 +40,12 @@ class Server:
 
 
 @contextmanager
-def running(scheme: str, *, service_time: float = 0.0) -> Iterator[Server]:
-    """Start a server; the end of its input is the end of its process."""
+def running(scheme: str, *, service_time: float = 0.0, frozen: bool = True) -> Iterator[Server]:
+    """Start a server, whose clock runs unless frozen; the end of its input is the end of its process."""
     with TemporaryDirectory() as directory:
         ca_bundle = Path(directory, "ca.pem")
         with subprocess.Popen(
-            [sys.executable, "-m", __spec__.name, scheme, str(service_time), ca_bundle],
+            [sys.executable, "-m", __spec__.name, scheme, str(service_time), str(int(frozen)), ca_bundle],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -54,15 +54,15 @@ def running(scheme: str, *, service_time: float = 0.0) -> Iterator[Server]:
             yield Server(process, ca_bundle)
 
 
-def _serve(scheme: str, service_time: float, ca_bundle: Path) -> None:
+def _serve(scheme: str, service_time: float, frozen: bool, ca_bundle: Path) -> None:
     with Sandbox(
         ssl_context=_tls(ca_bundle) if scheme == "https" else None,
-        frozen=True,
+        frozen=frozen,
         service_time=service_time,
         remember=100_000,
     ) as sandbox:
         commands: dict[str, Callable[..., Any]] = {
-            "whereabouts": lambda: (sandbox.access_key, sandbox.secret_key, sandbox.url),
+            "address": lambda: (sandbox.access_key, sandbox.secret_key, sandbox.url),
             "add_tasks": sandbox.add_tasks,
             "add_task": sandbox.add_task,
             "advance": sandbox.advance,
@@ -74,7 +74,7 @@ def _serve(scheme: str, service_time: float, ca_bundle: Path) -> None:
 
 
 def _tls(ca_bundle: Path) -> ssl.SSLContext:
-    """Return the server's side of TLS, and write what its clients are to trust.
+    """Return the server's side of TLS, and write the CA bundle of its clients.
 
     That is the test's own authority beside the public ones: a client of the service reads those too, and
     the raw SDK does so at every call.
@@ -87,4 +87,4 @@ def _tls(ca_bundle: Path) -> ssl.SSLContext:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]))
+    _serve(sys.argv[1], float(sys.argv[2]), sys.argv[3] == "1", Path(sys.argv[4]))

@@ -20,7 +20,8 @@ from baidubce.auth.bce_credentials import BceCredentials
 from baidubce.auth.bce_v1_signer import sign
 from qianfan.resources.console.utils import call_action
 
-from qf_tasks import Settings, TaskClient
+from qf_tasks import AsyncTaskClient, Settings, TaskClient
+from qf_tasks._runtime.asyncio import AsyncClock
 from qf_tasks._runtime.blocking import Clock
 from tests.benchmarks.server import Server
 
@@ -34,18 +35,29 @@ def facade(server: Server, clock: Clock | None = None) -> TaskClient:
     class TimedClient(TaskClient):
         _clock: ClassVar[Clock] = clock or Clock()
 
-    return TimedClient(
-        Settings(
-            access_key=server.access_key,
-            secret_key=server.secret_key,
-            base_url=server.url,
-            ca_bundle=server.ca_bundle if server.url.startswith("https") else None,
-        )
+    return TimedClient(_settings(server))
+
+
+def async_facade(server: Server, clock: AsyncClock | None = None) -> AsyncTaskClient:
+    """Return an asyncio client of ours, with a time of its own where that is given."""
+
+    class TimedClient(AsyncTaskClient):
+        _clock: ClassVar[AsyncClock] = clock or AsyncClock()
+
+    return TimedClient(_settings(server))
+
+
+def _settings(server: Server) -> Settings:
+    return Settings(
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+        base_url=server.url,
+        ca_bundle=server.ca_bundle if server.url.startswith("https") else None,
     )
 
 
 def raw_sdk(server: Server) -> Callable[[str, dict[str, Any]], Any]:
-    """Return the SDK's own call as its documentation has it; its answer is the body."""
+    """Return the SDK's own call as its documentation has it; its response is the body."""
     config = qianfan.get_config()
     config.ACCESS_KEY = server.access_key
     config.SECRET_KEY = server.secret_key
@@ -69,17 +81,17 @@ def bare_session(server: Server, action: str) -> Callable[[dict[str, Any]], None
 def wire(server: Server, action: str) -> Callable[[dict[str, Any]], None]:
     """Return the same by the standard library: hardly more than the server's own time."""
     if server.url.startswith("https"):
-        trusting = ssl.create_default_context(cafile=str(server.ca_bundle))
-        connection: HTTPConnection = HTTPSConnection(server.netloc, context=trusting)
+        context = ssl.create_default_context(cafile=str(server.ca_bundle))
+        connection: HTTPConnection = HTTPSConnection(server.netloc, context=context)
     else:
         connection = HTTPConnection(server.netloc)
     target, headers = f"{ROUTE}?Action={action}", _signed(server, action)
 
     def post(params: dict[str, Any]) -> None:
         connection.request("POST", target, json.dumps(params), headers)
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == HTTPStatus.OK
+        response = connection.getresponse()
+        response.read()
+        assert response.status == HTTPStatus.OK
 
     return post
 

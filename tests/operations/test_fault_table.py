@@ -112,7 +112,7 @@ half of JSON    | unreadable      | unreadable       | unreadable  | unreadable 
 result false    | unreadable      | unreadable       | unreadable  | unreadable  | unreadable
 unknown state   | wrong state     | same             | same        | same        | same
 """
-# Of two tasks, the first meets it: one word for each, unless both end as usual.
+# Of two tasks, the first meets it: the outcomes of both, unless they are the same as without a fault.
 BULK = """\
                 | delete_many          | stop_many          | purge, get           | purge, delete
 reset before    | retried              | retried            | retried              | retried
@@ -262,14 +262,14 @@ def observe(section: Section, kind: Kind, fault: str | None) -> Observed:
             except QfTasksError as error:
                 left = _states(sandbox)
                 is_applied = left != before if section.action == STOP else len(left) != len(before)
-                text = _word(error, section.action) + ", applied" * is_applied
+                text = _describe(error, section.action) + ", applied" * is_applied
         if fault:
             assert sandbox.unused_faults == []
         actions = [request.action for request in sandbox.requests]
         return Observed(text, len(actions), actions.count(section.action), _states(sandbox))
 
 
-def _word(error: QfTasksError, action: str) -> str:
+def _describe(error: QfTasksError, action: str) -> str:
     match error:
         case TaskStateError():
             return "wrong state"

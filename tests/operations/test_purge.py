@@ -251,8 +251,8 @@ def test_plan_purge_of_random_tasks_keeps_every_rule(
     stop_first: bool,
 ) -> None:
     sandbox.reset()
-    for task in tasks:
-        sandbox.add_task(**task)
+    for fields in tasks:
+        sandbox.add_task(**fields)
     cut = NOW - 3 * DAY
     listed = list(blocking_client.list())
     matching = [task for task in listed if task.name in ("a1", "a2") and task.creator == "me"]
@@ -433,13 +433,13 @@ def test_purge_with_every_request_rejected_alike_never_reports_already_gone(
     assert list(sandbox.tasks) == task_ids
 
 
-@pytest.mark.parametrize("field", ["name", "createTime"])
-def test_purge_of_task_planned_without_name_or_create_time_skips_another_one(
-    client: TaskClient, sandbox: Sandbox, field: str
+@pytest.mark.parametrize(("field", "value"), [("name", "n"), ("createTime", "2020-01-01T00:00:00Z")])
+def test_purge_of_task_planned_without_name_or_create_time_skips_one_that_has_it(
+    client: TaskClient, sandbox: Sandbox, field: str, value: str
 ) -> None:
     task_id = sandbox.add_task(fields={field: None})
     plan = client.plan_purge(run_status="Done")
-    described = {"result": {**sandbox.tasks[task_id], "name": "n", "createTime": "2020-01-01T00:00:00Z"}}
+    described = {"result": {**sandbox.tasks[task_id], field: value}}
     sandbox.inject(Fault.transform(lambda _body: described), action=GET)
 
     assert [outcome.outcome for outcome in client.purge(plan)] == ["skipped"]

@@ -161,8 +161,8 @@ def test_wait_all_calls_on_change_for_each_task(sandbox: Sandbox, client: TaskCl
 
 
 def test_wait_all_continues_through_unknown_state(sandbox: Sandbox, client: TaskClient) -> None:
-    odd = sandbox.add_task(run_status="Archiving", ends_after=100)
-    assert client.wait_all([odd, running(sandbox, 10)])[odd].run_status == "Done"
+    unknown = sandbox.add_task(run_status="Archiving", ends_after=100)
+    assert client.wait_all([unknown, running(sandbox, 10)])[unknown].run_status == "Done"
 
 
 def test_wait_all_just_after_create_ignores_not_found(sandbox: Sandbox, client: TaskClient) -> None:
