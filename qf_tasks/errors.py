@@ -125,9 +125,16 @@ class InvalidRecordError(InvalidArgumentError):
         rule: which rule it breaks, in one line.
     """
 
-    def __init__(self, *, file: str | None, line: int, rule: str, **details: Unpack[ErrorDetails]) -> None:
-        place = f"record {line}" if file is None else f"{file}, line {line}"
-        super().__init__(f"{place}: {rule}", **details)
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | None = None,
+        line: int = 0,
+        rule: str = "",
+        **details: Unpack[ErrorDetails],
+    ) -> None:
+        super().__init__(message, **details)
         self.file: str | None = file
         self.line: int = line
         self.rule: str = rule

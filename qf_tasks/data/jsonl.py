@@ -55,7 +55,8 @@ class _Source(NamedTuple):
     line: int
 
     def invalid(self, rule: str, hint: str | None = None) -> InvalidRecordError:
-        return InvalidRecordError(file=self.file, line=self.line, rule=rule, hint=hint)
+        place = f"record {self.line}" if self.file is None else f"{self.file}, line {self.line}"
+        return InvalidRecordError(f"{place}: {rule}", file=self.file, line=self.line, rule=rule, hint=hint)
 
 
 class Line(NamedTuple):
@@ -246,10 +247,8 @@ def _fields(value: object, position: int) -> dict[Any, Any]:
     if _is_model(value):
         members: dict[Any, Any] = value.model_dump(mode="json")  # type: ignore[attr-defined]
         return members
-    raise InvalidRecordError(
-        file=None,
-        line=position,
-        rule=f"it is not a mapping, a dataclass or a pydantic model, but {type(value).__name__}",
+    raise _Source(value, None, position).invalid(
+        f"it is not a mapping, a dataclass or a pydantic model, but {type(value).__name__}",
         hint='Pass {"query": text} for a text.' if isinstance(value, str) else None,
     )
 

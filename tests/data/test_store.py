@@ -14,6 +14,7 @@ from baidubce.bce_client_configuration import BceClientConfiguration
 from baidubce.services.bos.bos_client import BosClient
 
 from qf_tasks import InvalidArgumentError, Settings
+from qf_tasks.data.facades import AsyncData, Data
 from qf_tasks.data.store import ObjectStore, _Request
 from qf_tasks.data.uri import BosUri
 from qf_tasks.sandbox import Sandbox
@@ -57,6 +58,18 @@ def test_send_request_of_the_sdk_has_the_signature_that_is_overridden() -> None:
     ours = inspect.signature(ObjectStore._sdk_request)
 
     assert list(ours.parameters) == list(overridden.parameters)
+
+
+@pytest.mark.parametrize("name", ["plan", "upload", "records", "results", "download", "delete"])
+def test_method_of_the_asyncio_client_has_the_signature_of_the_blocking_one(name: str) -> None:
+    blocking, asynchronous = (inspect.signature(getattr(cls, name)) for cls in (Data, AsyncData))
+
+    assert asynchronous.parameters == blocking.parameters
+    result = str(blocking.return_annotation)
+    is_iterator = result.startswith("Iterator[")
+    assert asynchronous.return_annotation == (
+        f"Async{result}" if is_iterator else f"Coroutine[Any, Any, {result}]"
+    )
 
 
 def test_endpoint_of_a_bucket_is_that_of_its_region_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
