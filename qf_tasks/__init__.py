@@ -17,13 +17,19 @@ if TYPE_CHECKING:
     from qf_tasks._operations.arguments import TaskLike as TaskLike
     from qf_tasks.async_client import AsyncTaskClient as AsyncTaskClient
     from qf_tasks.client import TaskClient as TaskClient
+    from qf_tasks.data.models import Record as Record
+    from qf_tasks.data.models import Result as Result
+    from qf_tasks.data.models import Upload as Upload
+    from qf_tasks.data.models import UploadPlan as UploadPlan
     from qf_tasks.durations import Duration as Duration
     from qf_tasks.errors import ApiError as ApiError
     from qf_tasks.errors import AuthenticationError as AuthenticationError
     from qf_tasks.errors import BadResponseError as BadResponseError
     from qf_tasks.errors import ConfigurationError as ConfigurationError
     from qf_tasks.errors import InvalidArgumentError as InvalidArgumentError
+    from qf_tasks.errors import InvalidRecordError as InvalidRecordError
     from qf_tasks.errors import InvalidRequestError as InvalidRequestError
+    from qf_tasks.errors import NotFoundError as NotFoundError
     from qf_tasks.errors import OutcomeUnknownError as OutcomeUnknownError
     from qf_tasks.errors import PermissionDeniedError as PermissionDeniedError
     from qf_tasks.errors import QfTasksError as QfTasksError
@@ -60,6 +66,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "async_client": ("AsyncTaskClient",),
     "client": ("TaskClient",),
+    "data.models": ("Record", "Result", "Upload", "UploadPlan"),
     "durations": ("Duration",),
     "errors": (
         "ApiError",
@@ -67,7 +74,9 @@ _HOMES = {
         "BadResponseError",
         "ConfigurationError",
         "InvalidArgumentError",
+        "InvalidRecordError",
         "InvalidRequestError",
+        "NotFoundError",
         "OutcomeUnknownError",
         "PermissionDeniedError",
         "QfTasksError",

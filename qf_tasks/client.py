@@ -14,6 +14,7 @@ from qf_tasks._operations.polling import OnChange, Poller
 from qf_tasks._operations.retry import RetryPolicy
 from qf_tasks._runtime.blocking import BlockingIterator, BlockingRuntime, Clock, run
 from qf_tasks._transport.sdk_hook import Transport
+from qf_tasks.data.facades import Data
 from qf_tasks.durations import Duration
 from qf_tasks.errors import InvalidArgumentError
 from qf_tasks.models import (
@@ -85,6 +86,12 @@ class TaskClient(BaseClient):
         self._settings = settings_of(settings, keywords)
         self._transport = Transport(self._settings)
         self._api = api_of(self._settings, BlockingRuntime(self._transport, self._clock))
+        self._data = Data(self._settings, self._api)
+
+    @property
+    def data(self) -> Data:
+        """The records and results of tasks, in the object storage (BOS) of the account."""
+        return self._data
 
     # One task.
 
@@ -506,6 +513,7 @@ class TaskClient(BaseClient):
     def close(self) -> None:
         """Close the connections; a later call is rejected."""
         self._transport.close()
+        self._data.close()
 
     def __enter__(self) -> Self:
         """Return the client itself."""

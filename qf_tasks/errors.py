@@ -3,6 +3,7 @@
     QfTasksError
     ├── ConfigurationError          settings: missing, half a pair, unknown key, unreadable file
     ├── InvalidArgumentError        (also ValueError) rejected before any request
+    │   └── InvalidRecordError      a record that a task could not process
     ├── ServiceUnreachableError     no response: refused, DNS, TLS, proxy, reset
     │   └── RequestTimeoutError     (also TimeoutError)
     ├── BadResponseError            a response that cannot be read
@@ -11,6 +12,7 @@
     │   ├── PermissionDeniedError   the keys are valid, but not allowed to do this
     │   ├── InvalidRequestError     the service does not accept these parameters
     │   ├── TaskNotFoundError
+    │   ├── NotFoundError           no such object or bucket in BOS
     │   ├── TaskStateError          the state of the task forbids it
     │   ├── QuotaExceededError      the account has too many active tasks
     │   ├── RateLimitError
@@ -114,6 +116,30 @@ class InvalidArgumentError(QfTasksError, ValueError):
     """An argument was rejected before any request was sent."""
 
 
+class InvalidRecordError(InvalidArgumentError):
+    """A record that a task could not process.
+
+    Attributes:
+        file: the path or URI of its file; None if it came from an iterable.
+        line: its line in the file, or its position in the iterable, from 1.
+        rule: which rule it breaks, in one line.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | None = None,
+        line: int = 0,
+        rule: str = "",
+        **details: Unpack[ErrorDetails],
+    ) -> None:
+        super().__init__(message, **details)
+        self.file: str | None = file
+        self.line: int = line
+        self.rule: str = rule
+
+
 class ServiceUnreachableError(QfTasksError):
     """There was no response: refused connection, unknown host, TLS, proxy, reset; `code` names which."""
 
@@ -165,6 +191,12 @@ class TaskNotFoundError(ApiError):
     """The account of these keys has no such task."""
 
     _hint = "The task was deleted, or belongs to another account than these keys. 任务不存在或属于其他账号。"
+
+
+class NotFoundError(ApiError):
+    """There is no such object or bucket in BOS."""
+
+    _hint = "Check the bucket and the path, and that both belong to the account of these keys."
 
 
 class TaskStateError(ApiError):

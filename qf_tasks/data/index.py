@@ -1,0 +1,53 @@
+"""Which records a set has, in constant memory."""
+
+from __future__ import annotations
+
+import sqlite3
+
+
+class RecordIndex:
+    """The ids of a set of any size, each with one value, on the disk where memory would not do.
+
+    It may be used by several threads, one after the other.
+    """
+
+    def __init__(self) -> None:
+        # A database without a name is private, and its pages go to a temporary file beyond the cache.
+        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-8192"):
+            self._database.execute(f"PRAGMA {setting}")
+        self._database.execute(
+            "CREATE TABLE records (id TEXT PRIMARY KEY, value BLOB, seen INTEGER DEFAULT 0) WITHOUT ROWID"
+        )
+        self._database.execute("BEGIN")
+
+    def add(self, record_id: str, value: bytes = b"") -> bool:
+        """Add an id; return False if it is there already."""
+        added = self._database.execute(
+            "INSERT OR IGNORE INTO records (id, value) VALUES (?, ?)", (record_id, value)
+        )
+        return added.rowcount == 1
+
+    def value(self, record_id: str) -> bytes | None:
+        """Return the value of an id, None if there is no such id."""
+        row = self._database.execute("SELECT value FROM records WHERE id = ?", (record_id,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def see(self, record_id: str) -> bool:
+        """Mark an id as seen; return False if it already was, or there is no such id."""
+        seen = self._database.execute("UPDATE records SET seen = 1 WHERE id = ? AND seen = 0", (record_id,))
+        return seen.rowcount == 1
+
+    def is_seen(self, record_id: str) -> bool:
+        """Return whether an id was marked as seen."""
+        row = self._database.execute("SELECT seen FROM records WHERE id = ?", (record_id,)).fetchone()
+        return row is not None and row[0] == 1
+
+    def count_unseen(self) -> int:
+        """Return how many ids were not marked as seen."""
+        row = self._database.execute("SELECT count(*) FROM records WHERE seen = 0").fetchone()
+        return int(row[0])
+
+    def close(self) -> None:
+        """Drop the database."""
+        self._database.close()

@@ -1,0 +1,382 @@
+"""JSON Lines: records in, from whatever holds them, as validated lines in shards; and lines out of chunks.
+
+A set of any size takes constant memory: shards are files, and ids are kept in an index on the disk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from qf_tasks.data.index import RecordIndex
+from qf_tasks.data.models import Record, UploadPlan
+from qf_tasks.errors import InvalidArgumentError, InvalidRecordError
+
+# The limits of one task, see `.github/docs/service.md#data`.
+MAX_FILES = 100
+MAX_BYTES = 300_000_000
+# As many shards as a task may have are as large as its input may be. That a line is no longer than that is a
+# choice: no limit is documented.
+SHARD_BYTES = MAX_BYTES // MAX_FILES
+# A result repeats its record and adds the answer.
+MAX_RESULT_BYTES = 8 * SHARD_BYTES
+
+# What a record may ask with, by data format: `default`, `role`, `src_tgt`. The last two are inferred.
+PROMPTS = ("query", "messages", "src")
+
+_EXTENSIONS = frozenset({".jsonl", ".json", ".txt"})
+_BOM = b"\xef\xbb\xbf"
+_MAX_QUOTED = 80
+
+
+class Shard(NamedTuple):
+    """A file of records, named by its position and content."""
+
+    name: str
+    path: Path
+    records: int
+    size: int
+    md5: str
+
+
+class _Source(NamedTuple):
+    """A record, or the line that should be one, and where it is: in a file, or at a position."""
+
+    value: object
+    file: str | None
+    line: int
+
+    def invalid(self, rule: str, hint: str | None = None) -> InvalidRecordError:
+        place = f"record {self.line}" if self.file is None else f"{self.file}, line {self.line}"
+        return InvalidRecordError(f"{place}: {rule}", file=self.file, line=self.line, rule=rule, hint=hint)
+
+
+class Line(NamedTuple):
+    """The content of one line, None if it is too long to be read, and its number from 1."""
+
+    content: bytes | None
+    number: int
+
+
+def plan(records: object) -> UploadPlan:
+    """Return how large an upload would be, without writing anything."""
+    sizes: list[int] = []
+    total = 0
+    for shard, line in _sharded(lines(records)):
+        total += 1
+        sizes[shard:] = [(sizes[shard] if shard < len(sizes) else 0) + len(line)]
+    return UploadPlan(total, sum(sizes), len(sizes), -(-len(sizes) // MAX_FILES))
+
+
+def shards(records: object, folder: Path) -> Iterator[Shard]:
+    """Write records to files in a folder, and yield each file when it is complete.
+
+    The same records give the same files: of equal size, except that the last one has what is left.
+
+    Raises:
+        InvalidRecordError: A record is invalid; the files in the folder are then not a whole set.
+        InvalidArgumentError: `records` is nothing that holds records, or holds none.
+    """
+    open_shard: _OpenShard | None = None
+    try:
+        for number, line in _sharded(lines(records)):
+            if open_shard is None or open_shard.number != number:
+                if open_shard:
+                    yield open_shard.finish()
+                open_shard = _OpenShard(folder, number)
+            open_shard.add(line)
+        if open_shard:
+            yield open_shard.finish()
+    finally:
+        if open_shard:
+            open_shard.file.close()
+
+
+def lines(records: object) -> Iterator[bytes]:
+    """Iterate over records as validated lines, each with a line break.
+
+    Raises:
+        InvalidRecordError: A record is invalid.
+        InvalidArgumentError: `records` is nothing that holds records, or holds none.
+    """
+    sources = _sources(records)
+    return _validated(sources)
+
+
+def split_lines(chunks: Iterable[bytes], max_bytes: int) -> Iterator[Line]:
+    """Iterate over the lines in chunks of bytes, without their line breaks; blank ones are left out.
+
+    Only a line feed ends a line: JSON may contain other line separators of Unicode.
+    """
+    number, pending, is_too_long = 1, bytearray(), False
+    for chunk in chunks:
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            pending += chunk[start:end]
+            if line := _line(pending, number, is_too_long=is_too_long, max_bytes=max_bytes):
+                yield line
+            start, number, is_too_long = end + 1, number + 1, False
+            pending.clear()
+        pending += chunk[start:]
+        if len(pending) > max_bytes:
+            is_too_long = True
+            pending.clear()
+    if line := _line(pending, number, is_too_long=is_too_long, max_bytes=max_bytes):
+        yield line
+
+
+def parse_records(file_lines: Iterable[Line], file: str) -> Iterator[Record]:
+    """Iterate over the records in the lines of a file.
+
+    Raises:
+        InvalidRecordError: A line is no record.
+    """
+    for line in file_lines:
+        source = _Source(line.content, file, line.number)
+        fields = _object(source)
+        record_id = fields.get("id")
+        if not isinstance(record_id, str) or not record_id:
+            raise source.invalid("it has no id")
+        query = fields.get("query")
+        yield Record(record_id, query if isinstance(query, str) else None, fields)
+
+
+def parse_object(content: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a line, None if there is none."""
+    try:
+        value = json.loads(content.decode(), parse_constant=_reject_constant)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+class _OpenShard:
+    """A shard that is being written."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.number = number
+        self._path = folder / f"{number:06d}.jsonl"
+        self.file: BinaryIO = self._path.open("wb")
+        self._records, self._size = 0, 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
+
+    def add(self, line: bytes) -> None:
+        self.file.write(line)
+        self._md5.update(line)
+        self._sha256.update(line)
+        self._records += 1
+        self._size += len(line)
+
+    def finish(self) -> Shard:
+        self.file.close()
+        name = f"part-{self.number + 1:04d}-{self._sha256.hexdigest()[:16]}.jsonl"
+        return Shard(name, self._path, self._records, self._size, self._md5.hexdigest())
+
+
+def _sharded(validated: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield each line with the number of its shard."""
+    number = size = 0
+    for line in validated:
+        if size and size + len(line) > SHARD_BYTES:
+            number, size = number + 1, 0
+        size += len(line)
+        yield number, line
+
+
+def _sources(records: object) -> Iterator[_Source]:
+    """Return an iterator over what holds records."""
+    if isinstance(records, str | os.PathLike):
+        text = os.fspath(records)
+        if re.match(r"bos:/", str(text), re.IGNORECASE):
+            raise InvalidArgumentError(
+                "records must be on this machine: a path, an open file or an iterable, not the address "
+                f"{str(text)[:200]!r}"
+            )
+        return _from_paths(Path(os.fsdecode(text)).expanduser())
+    if isinstance(records, io.IOBase) or hasattr(records, "readline"):
+        name = getattr(records, "name", None)
+        return _from_lines(_iterate(records), name if isinstance(name, str) else "<file>")
+    if (rows := _rows_of_frame(records)) is not None:
+        return _from_values(rows)
+    if isinstance(records, Mapping | bytes) or _is_model(records):
+        raise InvalidArgumentError(
+            f"records must be several records, not one {type(records).__name__}", hint="Put it into a list."
+        )
+    return _from_values(_iterate(records))
+
+
+def _rows_of_frame(records: object) -> Iterable[Mapping[str, Any]] | None:
+    """Return the rows of a DataFrame of pandas or polars, whose iteration is by column; otherwise None."""
+    frame: Any = records
+    if hasattr(records, "itertuples") and hasattr(records, "columns"):
+        columns = [str(name) for name in frame.columns]
+        return (dict(zip(columns, row, strict=True)) for row in frame.itertuples(index=False, name=None))
+    return frame.iter_rows(named=True) if hasattr(records, "iter_rows") else None
+
+
+def _iterate(records: object) -> Iterator[Any]:
+    if not isinstance(records, Iterable):
+        raise InvalidArgumentError(
+            f"records must be a path, an open text file or an iterable, not {type(records).__name__}"
+        )
+    return iter(records)
+
+
+def _from_values(values: Iterable[object]) -> Iterator[_Source]:
+    for position, value in enumerate(values, start=1):
+        yield _Source(_fields(value, position), None, position)
+
+
+def _fields(value: object, position: int) -> dict[Any, Any]:
+    """Return the members of a record."""
+    if isinstance(value, Record):
+        return value.raw or {"id": value.id, "query": value.query}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if _is_model(value):
+        members: dict[Any, Any] = value.model_dump(mode="json")  # type: ignore[attr-defined]
+        return members
+    raise _Source(value, None, position).invalid(
+        f"it is not a mapping, a dataclass or a pydantic model, but {type(value).__name__}",
+        hint='Pass {"query": text} for a text.' if isinstance(value, str) else None,
+    )
+
+
+def _is_model(value: object) -> bool:
+    return not isinstance(value, type) and callable(getattr(value, "model_dump", None))
+
+
+def _from_paths(path: Path) -> Iterator[_Source]:
+    if path.is_dir():
+        paths = [inner for inner in sorted(path.rglob("*")) if _is_record_file(inner, path)]
+        if not paths:
+            raise InvalidArgumentError(f"records has no .jsonl, .json or .txt file in it: {path}")
+    elif path.exists():
+        paths = [path]
+    else:
+        raise InvalidArgumentError(f"records does not exist: {path}")
+    return (source for inner in paths for source in _from_path(inner))
+
+
+def _is_record_file(path: Path, folder: Path) -> bool:
+    is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not is_hidden and path.suffix.lower() in _EXTENSIONS and path.is_file()
+
+
+def _from_path(path: Path) -> Iterator[_Source]:
+    try:
+        with path.open("rb") as file:
+            chunks = iter(lambda: file.read(1 << 16), b"")
+            for line in split_lines(chunks, SHARD_BYTES):
+                yield _Source(line.content, str(path), line.number)
+    except OSError as error:
+        raise InvalidArgumentError(f"records cannot be read ({error.strerror}): {path}") from None
+
+
+def _from_lines(file_lines: Iterable[object], file: str) -> Iterator[_Source]:
+    for number, line in enumerate(file_lines, start=1):
+        content = line.encode(errors="surrogatepass") if isinstance(line, str) else line
+        if not isinstance(content, bytes):
+            raise InvalidArgumentError("records must be a file of lines")
+        content = content.rstrip(b"\r\n")
+        if content.strip():
+            yield _Source(content.removeprefix(_BOM) if number == 1 else content, file, number)
+
+
+def _validated(sources: Iterable[_Source]) -> Iterator[bytes]:
+    prompt: str | None = None
+    source: _Source | None = None
+    with closing(RecordIndex()) as ids:
+        for position, source in enumerate(sources, start=1):
+            fields = _object(source)
+            if fields.get("id") is None:
+                fields = {"id": str(position)} | {name: fields[name] for name in fields if name != "id"}
+            found = _check(source, fields)
+            prompt = prompt or found
+            if found != prompt:
+                raise source.invalid(f"it has {found}, but the records before have {prompt}")
+            line = _encoded(source, fields)
+            if not ids.add(fields["id"]):
+                raise source.invalid(f"the id {fields['id'][:_MAX_QUOTED]!r} is not unique")
+            yield line
+    if source is None:
+        raise InvalidArgumentError("records must hold at least one record")
+
+
+def _object(source: _Source) -> dict[str, Any]:
+    """Return the members of a record, read from JSON if it is a line."""
+    if isinstance(source.value, dict):
+        return source.value
+    if not isinstance(source.value, bytes):
+        raise source.invalid(f"it has more than {SHARD_BYTES} bytes")
+    fields = parse_object(source.value)
+    if fields is None:
+        raise source.invalid("it is not a JSON object in UTF-8")
+    return fields
+
+
+def _check(source: _Source, fields: Mapping[str, Any]) -> str:
+    """Check a record, and return what it asks with."""
+    record_id = fields["id"]
+    if not isinstance(record_id, str):
+        raise source.invalid(
+            f"its id is not text but {type(record_id).__name__}", hint="Write the id as text."
+        )
+    if not record_id.strip():
+        raise source.invalid("its id is empty")
+    prompt = next((name for name in PROMPTS if fields.get(name) is not None), None)
+    if prompt is None:
+        raise source.invalid("it has no query, and neither messages nor src in its place")
+    value = fields[prompt]
+    if prompt == "query" and not (isinstance(value, str) and value.strip()):
+        raise source.invalid("its query is empty, or not text")
+    if prompt == "messages" and not (isinstance(value, list) and value):
+        raise source.invalid("its messages are not a list, or empty")
+    return prompt
+
+
+def _encoded(source: _Source, fields: Mapping[str, Any]) -> bytes:
+    """Return a record as a line."""
+    try:
+        line = json.dumps(fields, ensure_ascii=False, allow_nan=False, default=_plain).encode() + b"\n"
+    except (TypeError, ValueError, RecursionError):
+        raise source.invalid(
+            "it has a value that is not JSON, such as NaN or half a surrogate pair"
+        ) from None
+    if len(line) > SHARD_BYTES:
+        raise source.invalid(f"it has more than {SHARD_BYTES} bytes")
+    return line
+
+
+def _plain(value: object) -> object:
+    """Return a value of numpy, or of a record in a record, as JSON has it."""
+    if callable(item := getattr(value, "item", None)):
+        return item()
+    if callable(to_list := getattr(value, "tolist", None)):
+        return to_list()
+    if _is_model(value) or dataclasses.is_dataclass(value):
+        return _fields(value, 0)
+    raise TypeError
+
+
+def _line(pending: bytearray, number: int, *, is_too_long: bool, max_bytes: int) -> Line | None:
+    if is_too_long or len(pending) > max_bytes:
+        return Line(None, number)
+    content = bytes(pending).removesuffix(b"\r")
+    content = content.removeprefix(_BOM) if number == 1 else content
+    return Line(content, number) if content.strip() else None
+
+
+def _reject_constant(constant: str) -> None:
+    raise ValueError(constant)  # NaN and Infinity, which Python would accept

@@ -1,0 +1,414 @@
+"""The object storage (BOS) through the official client: the only file that imports `baidubce`.
+
+`BosClient` sends everything through its method `_send_request`. It is overridden here: requests go over the
+kept connections of `Sender`, signed by this library, with the deadline, proxy, certificates and retries of
+the settings, and fail with our exceptions. The original connects anew for each request, logs signing keys,
+and accepts a download that was cut short.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from baidubce.bce_client_configuration import BceClientConfiguration
+from baidubce.bce_response import BceResponse
+from baidubce.http import handler
+from baidubce.services.bos.bos_client import BosClient
+
+from qf_tasks._operations.retry import RetryPolicy
+from qf_tasks._protocol.redaction import redact_bytes
+from qf_tasks._protocol.responses import RawResponse, read
+from qf_tasks._protocol.signing import authorization, query_string
+from qf_tasks._transport.exception_mapping import without_frames
+from qf_tasks._transport.sender import Sender, StreamedResponse
+from qf_tasks.data.uri import BosUri
+from qf_tasks.errors import (
+    ApiError,
+    BadResponseError,
+    ErrorDetails,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    QfTasksError,
+    RateLimitError,
+    ServerError,
+    ServiceUnreachableError,
+)
+from qf_tasks.settings import Settings
+
+_DEFAULT_REGION = "bj"  # any region says where a bucket is
+_REGION_HOST = re.compile(r"[a-z0-9-]+\.bcebos\.com")
+_SIGNATURE_SECONDS = 1800  # how long a signature is valid: the SDK's own default
+_PAGE_SIZE = 1000  # objects per listing or deletion, the limit of the service
+_PERMISSION_HINT = (
+    "Grant the user BOSFullControlAccessPolicy, or READ, WRITE and LIST on this bucket. "
+    "权限不足，请授予该存储桶的读写权限。"
+)
+
+_logger = logging.getLogger("qf_tasks")
+
+
+class ObjectInfo(NamedTuple):
+    """An object as a listing describes it."""
+
+    uri: BosUri
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request that is signed anew for each attempt."""
+
+    method: str
+    uri: BosUri
+    params: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes | BinaryIO | None = None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.uri}"
+
+
+class ObjectStore(BosClient):
+    """The objects of one account, over connections that belong to one client."""
+
+    def __init__(self, settings: Settings) -> None:
+        # BosClient needs an endpoint, which is not used; the keys stay in the settings.
+        BosClient.__init__(
+            self, BceClientConfiguration(endpoint=settings.bos_endpoint or _region_url(_DEFAULT_REGION))
+        )
+        self._settings = settings
+        self._sender = Sender(settings)
+        self._policy = RetryPolicy(settings.max_retries, settings.max_retry_wait, settings.retry_budget)
+        self._endpoints: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Close the connections; a later request is rejected."""
+        self._sender.close()
+
+    def put(self, uri: BosUri, body: BinaryIO, size: int, md5: str) -> None:
+        """Store an object, checked by its MD5 (in hexadecimal digits); `body` is at its beginning."""
+        checksum = b64encode(bytes.fromhex(md5)).decode()
+        self.put_object(
+            uri.bucket, uri.key, body, size, content_md5=checksum, content_type="application/x-ndjson"
+        )
+
+    def list(self, prefix: BosUri, *, with_markers: bool = False) -> Iterator[ObjectInfo]:
+        """Iterate over the objects whose keys begin with a prefix.
+
+        Args:
+            with_markers: Include the empty objects that consoles make for directories.
+        """
+        marker = None
+        while True:
+            page = self.list_objects(
+                prefix.bucket, max_keys=_PAGE_SIZE, prefix=prefix.key or None, marker=marker
+            )
+            if page.contents is None or page.is_truncated is None:
+                raise BadResponseError(f"The listing of {prefix} is not one of the service")
+            for entry in page.contents:
+                if not entry.key.startswith(prefix.key):
+                    raise BadResponseError(
+                        f"The listing of {prefix} contains another key: {entry.key[:200]!r}"
+                    )
+                if with_markers or not entry.key.endswith("/"):
+                    uri = BosUri(prefix.bucket, entry.key)
+                    yield ObjectInfo(uri, int(entry.size), str(entry.etag).strip('"'))
+            if not page.is_truncated:
+                return
+            following = page.next_marker or (page.contents[-1].key if page.contents else None)
+            if following is None or (marker is not None and following <= marker):
+                raise BadResponseError(f"The listing of {prefix} does not advance")
+            marker = following
+
+    def delete(self, bucket: str, keys: Sequence[str]) -> None:
+        """Delete objects; one that is gone already counts as deleted.
+
+        Raises:
+            ApiError: Some were not deleted; the message names the first.
+        """
+        for start in range(0, len(keys), _PAGE_SIZE):
+            response = self.delete_multiple_objects(bucket, [*keys[start : start + _PAGE_SIZE]])
+            failed = [error for error in response.errors or [] if error.code != "NoSuchKey"]
+            if failed:
+                first = failed[0]
+                cls = PermissionDeniedError if first.code == "AccessDenied" else ApiError
+                uri = BosUri(bucket, first.key)
+                raise cls(
+                    f"{len(failed)} objects were not deleted, such as {uri}: {first.message}",
+                    code=first.code,
+                    may_have_been_applied=True,
+                )
+
+    def read(self, source: BosUri | ObjectInfo, start: int = 0) -> Iterator[bytes]:
+        """Iterate over the content of an object from a position on, in chunks.
+
+        After a break, reading continues where it stopped, if the object is still the same.
+
+        Args:
+            source: An address, or an object as it was listed, which must not have changed since.
+
+        Raises:
+            NotFoundError: There is no such object.
+            ServiceUnreachableError: It could not be read to its end.
+            ApiError, BadResponseError: The object has changed meanwhile, or a response is unusable.
+        """
+        uri, size, etag = source if isinstance(source, ObjectInfo) else (source, None, None)
+        position = start
+        if size is not None and position >= size:
+            return
+        attempts = _Attempts(self._policy, f"GET {uri}")
+        while True:
+            headers = {"If-Match": f'"{etag}"'} if etag else {}
+            if position:
+                headers["Range"] = f"bytes={position}-"
+            failure: QfTasksError
+            try:
+                with self._open(_Request("GET", uri, {}, headers)) as response:
+                    if response.status // 100 != 2:
+                        content = b"".join(response.chunks())
+                        raise _error_of(RawResponse(response.status, response.headers, content), f"GET {uri}")
+                    found_size, found_etag = _extent(response, uri, position)
+                    if (size, etag) not in ((None, None), (found_size, found_etag)):
+                        raise BadResponseError(f"{uri} has changed while it was read", code="ObjectChanged")
+                    size, etag = found_size, found_etag
+                    for chunk in response.chunks():
+                        position += len(chunk)
+                        attempts.restart()
+                        yield chunk
+                if position == size:
+                    return
+                raise ServiceUnreachableError(
+                    f"{uri} has {size} bytes, but the response ended after {position}",
+                    code="ConnectionBroken",
+                )
+            except QfTasksError as error:
+                failure = without_frames(error)
+            attempts.pause_or_raise(failure)
+
+    def _open(self, request: _Request) -> AbstractContextManager[StreamedResponse]:
+        url, headers = self._signed(request)
+        timeout = self._settings.request_timeout
+        return self._sender.stream(request.method, url, headers, idle_timeout=timeout)
+
+    def _send_request(self, *args: Any, **kwargs: Any) -> BceResponse:
+        """Send a request of the SDK; its methods call this with the arguments of `_sdk_request`."""
+        return self._sdk_request(*args, **kwargs)
+
+    def _sdk_request(
+        self,
+        http_method: bytes,
+        bucket_name: str | None = None,
+        key: str | bytes | None = None,
+        *,
+        body: str | bytes | BinaryIO | None = None,
+        headers: Mapping[Any, Any] | None = None,
+        params: Mapping[Any, Any] | None = None,
+        config: object = None,  # noqa: ARG002 - the settings count
+        body_parser: Callable[[Any, BceResponse], object] | None = None,
+    ) -> BceResponse:
+        """Send a request of the SDK, and return the response as its methods expect it."""
+        request = _Request(
+            method=_text(http_method),
+            uri=BosUri(_text(bucket_name or ""), _text(key or "")),
+            params={_text(name): _text(value) for name, value in (params or {}).items()},
+            headers={_text(name): _text(value) for name, value in (headers or {}).items()},
+            body=body.encode() if isinstance(body, str) else body,
+        )
+        raw = self._response(request)
+        response = BceResponse()
+        response.set_metadata_from_headers(raw.headers)
+        try:
+            (body_parser or handler.parse_json)(_ParsedResponse(raw), response)
+        except (ValueError, AttributeError, TypeError):
+            problem = BadResponseError(f"The response to {request} is not JSON", status=raw.status)
+        else:
+            return response
+        raise problem
+
+    def _response(self, request: _Request) -> RawResponse:
+        """Send a request, with retries, and return its successful response."""
+        attempts = _Attempts(self._policy, str(request))
+        while True:
+            if request.body is not None and not isinstance(request.body, bytes):
+                request.body.seek(0)
+            failure: QfTasksError
+            try:
+                return self._attempt(request)
+            except QfTasksError as error:
+                failure = without_frames(error)
+            attempts.pause_or_raise(failure)
+
+    def _attempt(self, request: _Request) -> RawResponse:
+        url, headers = self._signed(request)
+        raw = self._sender.request(request.method, url, headers, request.body)
+        _logger.debug("%s: HTTP %d in %.3f s", request, raw.status, raw.elapsed)
+        if 200 <= raw.status < 300:
+            return raw
+        signature = headers["Authorization"].rpartition("/")[2]
+        raise _error_of(raw._replace(content=redact_bytes(raw.content, [signature])), str(request))
+
+    def _signed(self, request: _Request) -> tuple[str, dict[str, str]]:
+        """Return the URL of a request, and its headers with a signature of this moment."""
+        uri = request.uri
+        endpoint = urlsplit(self._endpoint_of(uri.bucket, request.params))
+        if uri.bucket and _REGION_HOST.fullmatch(endpoint.netloc):
+            host, path = f"{uri.bucket}.{endpoint.netloc}", f"/{uri.key}"
+        else:
+            host, path = endpoint.netloc, f"/{uri.bucket}/{uri.key}" if uri.bucket else "/"
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        signed = {"host": host, "x-bce-date": now}
+        sent = {"User-Agent": "qf-tasks"}
+        for name, value in request.headers.items():
+            is_unsigned = name.lower() in ("range", "if-match", "user-agent")
+            (sent if is_unsigned else signed)[name] = value
+        sent["Authorization"] = authorization(
+            self._settings.access_key,
+            self._settings.secret_key.get_secret_value(),
+            method=request.method,
+            path=path,
+            query=request.params,
+            headers=signed,
+            timestamp=now,
+            lifetime=_SIGNATURE_SECONDS,
+        )
+        query = f"?{query_string(request.params)}" if request.params else ""
+        # The sender writes Host itself, spelled so.
+        headers = {name: value for name, value in signed.items() if name != "host"}
+        return f"{endpoint.scheme}://{host}{quote(path, safe='/')}{query}", headers | sent
+
+    def _endpoint_of(self, bucket: str, params: Mapping[str, str]) -> str:
+        """Return scheme and host for a bucket: those of the settings, or of its region, looked up once."""
+        if self._settings.bos_endpoint is not None:
+            return self._settings.bos_endpoint
+        if not bucket or "location" in params:
+            return _region_url(_DEFAULT_REGION)
+        if bucket not in self._endpoints:
+            region = str(self.get_bucket_location(bucket))
+            if not _REGION_HOST.fullmatch(f"{region}.bcebos.com"):
+                raise BadResponseError(f"The region of bucket {bucket} is not a name: {region[:80]!r}")
+            self._endpoints[bucket] = _region_url(region)
+        return self._endpoints[bucket]
+
+
+class _Attempts:
+    """Counts the attempts of one request, and decides whether there is another one.
+
+    Every request to the object storage may be repeated: a part has the same content, and an object that is
+    gone counts as deleted.
+    """
+
+    def __init__(self, policy: RetryPolicy, request: str) -> None:
+        self._policy = policy
+        self._request = request
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew: a download has advanced."""
+        self._numbers = count(1)
+        self._started = time.monotonic()
+
+    def pause_or_raise(self, error: QfTasksError) -> None:
+        """Wait until the next attempt, or raise the error of the last one."""
+        number, policy = next(self._numbers), self._policy
+        error.attempts = number
+        delay = policy.delay(number, error.retry_after)
+        resumed = time.monotonic() - self._started + delay
+        is_in_time = delay <= policy.max_wait and resumed < policy.budget
+        if not _is_retryable(error) or number > policy.max_retries or not is_in_time:
+            raise error
+        _logger.warning("%s failed (%s), attempt %d; retrying in %.1f s", self._request, error, number, delay)
+        time.sleep(delay)
+
+
+class _ParsedResponse:
+    """A response as the parsers of the SDK expect it."""
+
+    def __init__(self, raw: RawResponse) -> None:
+        self._raw = raw
+        self.status = raw.status
+
+    def read(self) -> bytes:
+        return self._raw.content
+
+    def getheaders(self) -> list[tuple[str, str]]:
+        return list(self._raw.headers.items())
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+def _extent(response: StreamedResponse, uri: BosUri, position: int) -> tuple[int, str]:
+    """Return the size and ETag of the whole object whose content a response has, from a position on."""
+    headers = response.headers
+    etag, length = headers.get("etag", "").strip('"'), headers.get("content-length", "")
+    if response.status == 206:
+        match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("content-range", ""))
+        is_from_position = match is not None and int(match[1]) == position
+        size = int(match[3]) if match else 0
+    else:
+        is_from_position = position == 0
+        size = int(length) if length.isdecimal() else -1
+    if not etag or not is_from_position or size < 0:
+        raise BadResponseError(
+            f"The response with {uri} has no ETag or length, or another range than asked for"
+        )
+    return size, etag
+
+
+def _is_retryable(error: QfTasksError) -> bool:
+    # A checksum that does not match means that the content was damaged on its way.
+    return error.code == "BadDigest" or (
+        isinstance(error, ServiceUnreachableError | RateLimitError | ServerError) and error.retryable
+    )
+
+
+def _error_of(raw: RawResponse, request: str) -> QfTasksError:
+    """Return the error for a response that is not a success; the message names the request."""
+    try:
+        read(raw, request)
+    except QfTasksError as error:
+        problem = error
+    else:
+        problem = BadResponseError(f"HTTP {raw.status}", status=raw.status)
+    cls: type[QfTasksError] = type(problem)
+    hint = problem.hint
+    match raw.status, problem.code:
+        case 404, code if isinstance(problem, ApiError) or not raw.content:
+            cls, hint = NotFoundError, None
+            what = "the bucket does not exist" if code == "NoSuchBucket" else "it does not exist"
+            return cls(f"{request} failed: {what}", **_details(problem, hint))
+        case 403, "AccessDenied":
+            hint = _PERMISSION_HINT
+        case _, "RequestRateLimitExceeded":
+            cls, hint = RateLimitError, None
+        case 412, _:
+            cls, hint = InvalidRequestError, "The object has changed while it was read; read it again."
+    return cls(f"{request} failed: {problem.message}", **_details(problem, hint))
+
+
+def _details(error: QfTasksError, hint: str | None) -> ErrorDetails:
+    details = ErrorDetails(
+        code=error.code, status=error.status, request_id=error.request_id, retry_after=error.retry_after
+    )
+    if hint:
+        details["hint"] = hint
+    return details
+
+
+def _region_url(region: str) -> str:
+    return f"https://{region}.bcebos.com"
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,231 @@
+"""Uploads, downloads and deletions: what is sent for them, several parts side by side.
+
+Every function blocks; `facades.py` runs them for both clients.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+from qf_tasks.data import jsonl
+from qf_tasks.data.models import Record, Result, Upload
+from qf_tasks.data.results import join, parse_results
+from qf_tasks.data.uri import BosUri
+from qf_tasks.errors import BadResponseError, InvalidArgumentError, NotFoundError
+from qf_tasks.models import Task
+
+if TYPE_CHECKING:
+    from qf_tasks.data.store import ObjectInfo, ObjectStore
+
+OnProgress = Callable[[int, int], object]
+Part = TypeVar("Part")
+
+_MAX_WORKERS = 4  # more connections at the same time are not faster
+_CHUNK = 1 << 20
+
+
+def upload(store: ObjectStore, records: object, directory: BosUri, on_progress: OnProgress) -> Upload:
+    """Send a set of records as one or more objects, after all of it has been validated."""
+    with TemporaryDirectory(prefix="qf-tasks-") as folder:
+        parts = list(islice(jsonl.shards(records, Path(folder)), jsonl.MAX_FILES + 1))
+        if len(parts) > jsonl.MAX_FILES:
+            raise InvalidArgumentError(
+                f"records are more than the {jsonl.MAX_BYTES} bytes in {jsonl.MAX_FILES} files of one task",
+                hint="Divide them: data.plan(records) returns how many tasks they need.",
+            )
+        targets = {part: directory.child(part.name) for part in parts}
+        found = {info.uri: info for info in store.list(directory)}
+        if others := found.keys() - targets.values():
+            raise InvalidArgumentError(
+                f"{directory} has {len(others)} other objects, such as {min(others)}, which a task would "
+                "process as well",
+                hint="Choose another directory, or delete this one with data.delete().",
+            )
+        missing = [part for part in parts if not _is_same(found.get(targets[part]), part)]
+        total = sum(part.size for part in parts)
+        done = total - sum(part.size for part in missing)
+        on_progress(done, total)
+
+        def send(part: jsonl.Shard) -> None:
+            with part.path.open("rb") as file:
+                store.put(targets[part], file, part.size, part.md5)
+
+        for part in _side_by_side(send, missing):
+            done += part.size
+            on_progress(done, total)
+        _check_complete(store, directory, {targets[part]: part.size for part in parts})
+    return Upload(str(directory), sum(part.records for part in parts), total, len(parts), len(missing))
+
+
+def records(store: ObjectStore, uri: BosUri) -> Iterator[Record]:
+    """Iterate over the records in a file, or in all files of a directory."""
+    for source in [uri] if uri.is_file else _listed(store, uri.directory):
+        file_lines = jsonl.split_lines(store.read(source), jsonl.SHARD_BYTES)
+        file = source if isinstance(source, BosUri) else source.uri
+        yield from jsonl.parse_records(file_lines, str(file))
+
+
+def results(store: ObjectStore, task: Task, *, missing: bool) -> Iterator[Result]:
+    """Iterate over the results of a task; with `missing`, joined with its input."""
+    found = _results(store, _listed(store, output_of(task)))
+    if not missing:
+        return found
+    source = BosUri.parse(task.input_bos_uri, "input_bos_uri")
+    return join(found, lambda: records(store, source))
+
+
+def output_of(task: Task) -> BosUri:
+    """Return the directory with the output of a task.
+
+    Raises:
+        NotFoundError: The service has not named one.
+    """
+    if task.output_uri is None or task.output_dir is None:
+        raise NotFoundError(
+            f"Task {task.task_id} is {task.run_status} and has no output",
+            task_id=task.task_id,
+            hint="It ended before it wrote any.",
+        )
+    return BosUri.parse_directory(task.output_uri, "output_uri")
+
+
+def download(store: ObjectStore, task: Task, path: Path, on_progress: OnProgress) -> Path:
+    """Write the output of a task to one file, or each of its files into a directory."""
+    directory = output_of(task)
+    sources = _listed(store, directory)
+    total = sum(source.size for source in sources)
+    done = 0
+    on_progress(done, total)
+    if not path.is_dir():
+        for size in _download_file(store, sources, path):
+            done += size
+            on_progress(min(done, total), total)
+        return path
+
+    def fetch(source: ObjectInfo) -> None:
+        target = path / _relative_path(source.uri, directory)
+        if not _is_same_file(source, target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            for _size in _download_file(store, [source], target):
+                pass
+
+    for source in _side_by_side(fetch, sources):
+        done += source.size
+        on_progress(done, total)
+    return path
+
+
+def delete(store: ObjectStore, uri: BosUri) -> int:
+    """Delete a file, or everything in a directory, and return how many objects there were."""
+    found = store.list(uri, with_markers=True)
+    keys = [info.uri.key for info in found if info.uri == uri or not uri.is_file]
+    store.delete(uri.bucket, keys)
+    return len(keys)
+
+
+def _results(store: ObjectStore, sources: Iterable[ObjectInfo]) -> Iterator[Result]:
+    for source in sources:
+        file_lines = jsonl.split_lines(store.read(source), jsonl.MAX_RESULT_BYTES)
+        yield from parse_results(file_lines, str(source.uri))
+
+
+def _listed(store: ObjectStore, directory: BosUri) -> list[ObjectInfo]:
+    """Return the objects in a directory, in the order of their keys.
+
+    Raises:
+        NotFoundError: There are none.
+    """
+    found = sorted(store.list(directory))
+    if not found:
+        raise NotFoundError(f"There are no objects in {directory}")
+    return found
+
+
+def _is_same(info: ObjectInfo | None, part: jsonl.Shard) -> bool:
+    return info is not None and (info.size, info.etag) == (part.size, part.md5)
+
+
+def _check_complete(store: ObjectStore, directory: BosUri, expected: dict[BosUri, int]) -> None:
+    """Check that a directory has what was sent, and nothing else."""
+    found = {info.uri: info.size for info in store.list(directory)}
+    if found != expected:
+        raise BadResponseError(
+            f"{directory} does not list what was uploaded: it has {len(found)} objects, not {len(expected)}, "
+            "or of another size",
+            code="UploadIncomplete",
+            retryable=True,
+            hint="Upload again: only what is missing is sent.",
+        )
+
+
+def _download_file(store: ObjectStore, sources: Sequence[ObjectInfo], target: Path) -> Iterator[int]:
+    """Write objects to one file, each beginning on a new line; yield how many bytes were added.
+
+    The content grows in a file beside the target, whose name holds a hash of what is downloaded: another
+    call goes on where this one stopped, unless the objects have changed. The target appears whole.
+    """
+    identity = hashlib.sha256(repr([(str(uri), size, etag) for uri, size, etag in sources]).encode())
+    partial = target.with_name(f".{target.name}.{identity.hexdigest()[:16]}.part")
+    with partial.open("a+b") as file:
+        written = file.seek(0, 2)
+        yield written
+        end = 0  # of the object, in the file
+        for source in sources:
+            begin, end = end, end + source.size
+            for chunk in store.read(source, max(0, written - begin)):
+                file.write(chunk)
+                file.flush()
+                written += len(chunk)
+                yield len(chunk)
+            if source.size and source != sources[-1] and _byte_at(file, end - 1) != b"\n":
+                if written == end:
+                    written += file.write(b"\n")
+                end += 1
+        is_whole = file.seek(0, 2) == end
+    if not is_whole:
+        partial.unlink()
+        raise BadResponseError(f"{partial} was changed by another program; download again")
+    partial.replace(target)
+
+
+def _byte_at(file: BinaryIO, position: int) -> bytes:
+    file.flush()
+    file.seek(position)
+    return file.read(1)
+
+
+def _is_same_file(source: ObjectInfo, path: Path) -> bool:
+    """Return whether a file already has the content of an object, by its size and MD5."""
+    if not path.is_file() or path.stat().st_size != source.size:
+        return False
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest() == source.etag
+
+
+def _relative_path(uri: BosUri, directory: BosUri) -> PurePosixPath:
+    """Return the path of an object below a directory; a key must not lead out of it."""
+    relative = uri.key.removeprefix(directory.key)
+    if "\\" in relative or "\0" in relative or any(part in ("", ".", "..") for part in relative.split("/")):
+        raise BadResponseError(f"The key of {uri} cannot be a path of a file")
+    return PurePosixPath(relative)
+
+
+def _side_by_side(work: Callable[[Part], None], parts: Sequence[Part]) -> Iterator[Part]:
+    """Work on several parts at a time, and yield each when it is done; after a failure none is begun."""
+    with ThreadPoolExecutor(_MAX_WORKERS, thread_name_prefix="qf-tasks-data") as pool:
+        futures = {pool.submit(work, part): part for part in parts}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

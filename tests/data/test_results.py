@@ -1,0 +1,241 @@
+"""`data.results` and `data.download`: whole, or an error; joined with the input; resumed."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any
+
+import pytest
+
+from qf_tasks import (
+    InvalidArgumentError,
+    NotFoundError,
+    QfTasksError,
+    Result,
+    TaskNotFoundError,
+    TaskStateError,
+)
+from qf_tasks.data.facades import Data
+from qf_tasks.sandbox import Fault, Sandbox
+
+BREAKS = [Fault.truncated(), Fault.reset_before(), Fault.reset_after(), Fault.status(503), Fault.html(502)]
+
+
+def output_of(sandbox: Sandbox, task_id: str) -> str:
+    return f"bos:/bucket/out/{sandbox.tasks[task_id]['outputDir']}"
+
+
+def count(sandbox: Sandbox, action: str) -> int:
+    return sum(request.action == action for request in sandbox.requests)
+
+
+def test_results_of_a_task_have_the_text(data: Data, task_with_output: str) -> None:
+    results = list(data.results(task_with_output))
+
+    assert [(result.id, result.text, result.outcome) for result in results] == [
+        ("2", "two", "succeeded"),
+        ("1", "one", "succeeded"),
+    ]
+
+
+def test_results_joined_with_the_input_name_what_is_missing_or_unexpected(
+    data: Data, sandbox: Sandbox, task_with_output: str
+) -> None:
+    lines = [
+        {"id": "9", "query": "q9", "output": {"result": "of no record"}},
+        {"id": "1", "query": "another", "output": {"result": "of another query"}},
+        {"id": "2", "output": {"result": "a second one"}},
+        {"id": "3", "output": {"result": "without its query"}},
+    ]
+    sandbox.put(f"{output_of(sandbox, task_with_output)}/c.jsonl", "\n".join(map(json.dumps, lines)))
+
+    results = list(data.results(task_with_output, missing=True))
+
+    assert [(result.id, result.outcome) for result in results] == [
+        ("2", "succeeded"),
+        ("1", "succeeded"),
+        ("9", "unexpected"),
+        ("1", "unexpected"),
+        ("2", "unexpected"),
+        ("3", "succeeded"),
+        ("4", "missing"),
+    ]
+    assert results[-1].query == "q4"
+
+
+def test_results_with_unreadable_lines_go_on(data: Data, sandbox: Sandbox, task_with_output: str) -> None:
+    uri = f"{output_of(sandbox, task_with_output)}/a.jsonl"
+    sandbox.put(uri, b'\xff\n[]\n{"output": {}}\n\n{"id": "2", "output": {"result": "a\xe2\x80\xa8b"}}\n')
+
+    results = [result for result in data.results(task_with_output) if result.file == uri]
+
+    assert [(result.line, result.outcome, result.text) for result in results] == [
+        (1, "unreadable", None),
+        (2, "unreadable", None),
+        (3, "unreadable", None),
+        (5, "succeeded", "a\u2028b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome", "text", "error"),
+    [
+        ({"output": {"choices": [{"message": {"content": "hi"}}]}}, "succeeded", "hi", None),
+        ({"output": {"vector": [1]}}, "succeeded", None, None),
+        ({"error": {"code": 336, "message": "bad"}}, "failed", None, "bad [336]"),
+        ({"output": {"error_code": 4, "error_msg": "limit"}}, "failed", None, "limit [4]"),
+        ({"error": "no"}, "failed", None, "no"),
+        ({}, "failed", None, "The result has no output"),
+    ],
+)
+def test_result_of_any_shape_has_an_outcome(
+    line: dict[str, Any], outcome: str, text: str | None, error: str | None
+) -> None:
+    from qf_tasks.data.jsonl import Line
+    from qf_tasks.data.results import parse_results
+
+    (result,) = parse_results([Line(json.dumps({"id": "1", **line}).encode(), 1)], "file")
+
+    assert (result.outcome, result.text, result.error) == (outcome, text, error)
+    assert Result.model_validate_json(result.model_dump_json()) == result
+
+
+def test_results_and_download_with_a_fault_at_any_request_are_whole_or_raise(
+    make_blocking_data: Any, sandbox: Sandbox, task_with_output: str, tmp_path: Path
+) -> None:
+    whole = b"".join(b'{"id": "%d", "output": {"result": "%s"}}\n' % (n, b"x" * 300) for n in range(1000))
+    for name in "ab":
+        sandbox.put(f"{output_of(sandbox, task_with_output)}/{name}.jsonl", whole)
+    actions = [("ListObjects", 0), ("GetObject", 0), ("GetObject", 1)]
+    for index, (retries, fault, (action, skip)) in enumerate(product((0, 2), BREAKS, actions)):
+        data, path = make_blocking_data(max_retries=retries), tmp_path / f"{index}.jsonl"
+        sandbox.inject(fault, action=action, skip=skip)
+        try:
+            ids = [result.id for result in data.results(task_with_output)]
+        except QfTasksError:
+            assert retries == 0
+        else:
+            assert ids == [str(n) for n in range(1000)] * 2
+        sandbox.inject(fault, action=action, skip=skip)
+        try:
+            data.download(task_with_output, path)
+        except QfTasksError:
+            assert retries == 0
+            assert not path.exists()
+            data.download(task_with_output, path)  # goes on where it stopped
+        assert path.read_bytes() == whole * 2
+        assert len(list(tmp_path.glob(".*.part"))) == 0
+    assert sandbox.unused_faults == []
+
+
+def test_download_after_a_break_asks_for_the_rest_alone(
+    make_blocking_data: Any, sandbox: Sandbox, task_with_output: str, tmp_path: Path
+) -> None:
+    data = make_blocking_data(max_retries=0)
+    sandbox.put(f"{output_of(sandbox, task_with_output)}/b.jsonl", b"x" * 1_000_000)
+    sandbox.inject(Fault.truncated(), action="GetObject", skip=1)
+    with pytest.raises(QfTasksError):
+        data.download(task_with_output, tmp_path / "results.jsonl")
+    progress: list[tuple[int, int]] = []
+
+    data.download(
+        task_with_output, tmp_path / "results.jsonl", on_progress=lambda *done: progress.append(done)
+    )
+
+    last = sandbox.requests[-1]
+    assert int(last.headers["Range"].removeprefix("bytes=").removesuffix("-")) > 400_000
+    assert "If-Match" in last.headers
+    assert progress[-1][0] == progress[-1][1]
+    assert (tmp_path / "results.jsonl").stat().st_size == progress[-1][1]
+
+
+def test_download_of_files_without_a_last_line_break_separates_them_after_a_break_too(
+    make_blocking_data: Any, sandbox: Sandbox, task_with_output: str, tmp_path: Path
+) -> None:
+    data = make_blocking_data(max_retries=0)
+    for name in "abc":
+        sandbox.put(f"{output_of(sandbox, task_with_output)}/{name}.jsonl", name * 1000)
+    for skip in (0, 0, 1):
+        sandbox.inject(Fault.truncated(), action="GetObject", skip=skip)
+        with pytest.raises(QfTasksError):
+            data.download(task_with_output, tmp_path / "results.jsonl")
+
+    data.download(task_with_output, tmp_path / "results.jsonl")
+
+    assert (tmp_path / "results.jsonl").read_text().split("\n") == ["a" * 1000, "b" * 1000, "c" * 1000]
+
+
+def test_read_of_an_object_that_changes_after_a_break_raises(
+    data: Data, sandbox: Sandbox, task_with_output: str, tmp_path: Path
+) -> None:
+    sandbox.inject(Fault.headers({"ETag": '"other"'}), action="GetObject")
+
+    with pytest.raises(QfTasksError, match="has changed"):
+        data.download(task_with_output, tmp_path / "results.jsonl")
+
+    assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_results_error_has_no_frames_with_signed_headers(
+    make_blocking_data: Any, sandbox: Sandbox, task_with_output: str
+) -> None:
+    sandbox.inject(Fault.reset_before(), action="GetObject")
+
+    with pytest.raises(QfTasksError) as caught:
+        list(make_blocking_data(max_retries=0).results(task_with_output))
+
+    frames = [frame for frame, _line in walk_tb(caught.value.__traceback__)][1:]
+    assert frames
+    assert not any("bce-auth-v1" in repr(frame.f_locals) for frame in frames)
+
+
+def test_download_to_a_directory_writes_each_file_once(
+    data: Data, sandbox: Sandbox, task_with_output: str, tmp_path: Path
+) -> None:
+    data.download(task_with_output, f"{tmp_path}/out/")
+    requests = count(sandbox, "GetObject")
+
+    data.download(task_with_output, tmp_path / "out")
+
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jsonl", "b.jsonl"]
+    assert '"one"' in (tmp_path / "out" / "b.jsonl").read_text()
+    assert count(sandbox, "GetObject") == requests == 2
+
+
+def test_download_of_a_key_that_leads_out_of_the_directory_is_refused(
+    data: Data, sandbox: Sandbox, task_with_output: str, tmp_path: Path
+) -> None:
+    sandbox.put(f"{output_of(sandbox, task_with_output)}/../evil", "x")
+    (tmp_path / "out").mkdir()
+
+    with pytest.raises(QfTasksError, match="cannot be a path"):
+        data.download(task_with_output, tmp_path / "out")
+
+    assert not (tmp_path / "evil").exists()
+
+
+def test_download_into_a_missing_directory_is_refused(data: Data, sandbox: Sandbox, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="does not exist"):
+        data.download("infer-1", tmp_path / "no" / "results.jsonl")
+
+    assert sandbox.requests == []
+
+
+def test_results_of_a_task_that_runs_raise(data: Data, sandbox: Sandbox) -> None:
+    task_id = sandbox.add_task(run_status="Running")
+
+    with pytest.raises(TaskStateError, match="Running"):
+        next(data.results(task_id))
+
+
+def test_results_of_a_task_without_output_raise_not_found(data: Data, sandbox: Sandbox) -> None:
+    with pytest.raises(NotFoundError):
+        next(data.results(sandbox.add_task()))
+
+
+def test_results_of_a_missing_task_raise(data: Data) -> None:
+    with pytest.raises(TaskNotFoundError):
+        next(data.results("infer-missing"))

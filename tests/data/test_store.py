@@ -1,0 +1,173 @@
+"""The object store: the SDK's contract, addresses, signatures, and memory."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from baidubce.auth.bce_credentials import BceCredentials
+from baidubce.bce_client_configuration import BceClientConfiguration
+from baidubce.services.bos.bos_client import BosClient
+
+from qf_tasks import InvalidArgumentError, Settings
+from qf_tasks.data.facades import AsyncData, Data
+from qf_tasks.data.store import ObjectStore, _Request
+from qf_tasks.data.uri import BosUri
+from qf_tasks.sandbox import Sandbox
+
+MEMORY = """
+import sys
+from pathlib import Path
+
+def rss():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+def records():
+    for number in range(2_000):
+        yield {"query": f"{number} " + "x" * 100_000}
+
+url, access_key, secret_key = sys.argv[1:]
+from qf_tasks import TaskClient
+peak = 0
+with TaskClient(access_key=access_key, secret_key=secret_key, base_url=url, bos_endpoint=url) as client:
+    client.data.upload([{"query": "warm"}], "bos:/bucket/warm/")
+    base = rss()
+    def note(*_):
+        global peak
+        peak = max(peak, rss() - base)
+    upload = client.data.upload(records(), "bos:/bucket/in/", on_progress=note)
+    for count, record in enumerate(client.data.records("bos:/bucket/in/"), start=1):
+        if count % 100 == 0:
+            note()
+    assert upload.bytes > 200_000_000 and count == 2_000, (upload, count)
+print(peak)
+"""
+
+
+def settings(**fields: object) -> Settings:
+    return Settings(access_key="ALTAKexample1234", secret_key="0123456789abcdef", **fields)  # type: ignore[arg-type]
+
+
+def test_send_request_of_the_sdk_has_the_signature_that_is_overridden() -> None:
+    """A failure here names what an upgrade of bce-python-sdk has changed."""
+    overridden = inspect.signature(BosClient._send_request)
+    ours = inspect.signature(ObjectStore._sdk_request)
+
+    assert list(ours.parameters) == list(overridden.parameters)
+
+
+@pytest.mark.parametrize("name", ["plan", "upload", "records", "results", "download", "delete"])
+def test_method_of_the_asyncio_client_has_the_signature_of_the_blocking_one(name: str) -> None:
+    blocking, asynchronous = (inspect.signature(getattr(cls, name)) for cls in (Data, AsyncData))
+
+    assert asynchronous.parameters == blocking.parameters
+    result = str(blocking.return_annotation)
+    is_iterator = result.startswith("Iterator[")
+    assert asynchronous.return_annotation == (
+        f"Async{result}" if is_iterator else f"Coroutine[Any, Any, {result}]"
+    )
+
+
+def test_endpoint_of_a_bucket_is_that_of_its_region_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, lookups = ObjectStore(settings()), list[str]()
+
+    def location(bucket: str) -> str:
+        lookups.append(bucket)
+        return "gz"
+
+    monkeypatch.setattr(store, "get_bucket_location", location)
+
+    urls = [store._signed(_Request("GET", BosUri("bucket", key), {"a": "b"}, {}))[0] for key in ("x y", "z")]
+
+    assert urls == ["https://bucket.gz.bcebos.com/x%20y?a=b", "https://bucket.gz.bcebos.com/z?a=b"]
+    assert lookups == ["bucket"]
+    assert store._signed(_Request("GET", BosUri("bucket", ""), {"location": ""}, {}))[0] == (
+        "https://bucket.bj.bcebos.com/?location="
+    )
+
+
+def test_objects_of_the_sdk_are_read_and_objects_of_ours_by_the_sdk(sandbox: Sandbox) -> None:
+    credentials = BceCredentials(sandbox.access_key, sandbox.secret_key)
+    theirs = BosClient(BceClientConfiguration(credentials=credentials, endpoint=sandbox.url))
+    ours = ObjectStore(
+        Settings(access_key=sandbox.access_key, secret_key=sandbox.secret_key, bos_endpoint=sandbox.url)
+    )
+    from warnings import catch_warnings, simplefilter
+
+    with catch_warnings():
+        simplefilter("ignore")  # the SDK leaves its sockets open
+        theirs.put_object_from_string("bucket", "a key/ä+b.jsonl", "content")
+        read = b"".join(ours.read(BosUri("bucket", "a key/ä+b.jsonl")))
+        ours.put_object_from_string("bucket", "ours", "other")
+        assert theirs.get_object_as_string("bucket", "ours") == b"other"
+        del theirs
+    ours.close()
+
+    assert read == b"content"
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("bos://bucket/x/", "Pass 'bos:/bucket/x/'."),
+        ("bucket/x/", "Pass 'bos:/bucket/x/'."),
+        ("s3://bucket/x/", None),
+        ("bos:/Bucket/x/", "A bucket has"),
+        ("bos:/bucket/a/../b/", None),
+        ("bos:/bucket/a//b/", None),
+        ("bos:/bucket/", "Pass a directory"),
+        ("bos:/bucket/x/file.jsonl", "Pass the directory of the file: 'bos:/bucket/x/'."),
+        (7, None),
+    ],
+)
+def test_address_that_is_no_directory_is_refused_with_what_was_meant(value: object, hint: str | None) -> None:
+    with pytest.raises(InvalidArgumentError, match="bos_uri") as caught:
+        BosUri.parse_directory(value)
+
+    assert (caught.value.hint or "").startswith(hint or "")
+    assert (caught.value.hint is None) == (hint is None)
+
+
+def test_upload_that_is_cancelled_sends_no_further_parts(sandbox: Sandbox) -> None:
+    async def main() -> None:
+        async with sandbox.async_client() as client:
+            uploads: list[asyncio.Task[Any]] = []
+            upload = client.data.upload(
+                [{"query": "a"}], "bos:/bucket/in/", on_progress=lambda *_: uploads[0].cancel()
+            )
+            uploads.append(asyncio.create_task(upload))
+            with pytest.raises(asyncio.CancelledError):
+                await uploads[0]
+
+    asyncio.run(main())
+
+    assert dict(sandbox.objects) == {}
+
+
+def test_iteration_that_is_left_early_keeps_the_client_usable(sandbox: Sandbox) -> None:
+    async def main() -> None:
+        async with sandbox.async_client() as client:
+            await client.data.upload([{"query": "a"}] * 1000, "bos:/bucket/in/")
+            async for _record in client.data.records("bos:/bucket/in/"):
+                break
+            assert await client.data.delete("bos:/bucket/in/") == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_an_upload_and_a_read_of_200_mb_is_constant(tmp_path: object) -> None:
+    with Sandbox(directory=str(tmp_path)) as sandbox:
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, sandbox.url, sandbox.access_key, sandbox.secret_key],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 64 * 1024 * 1024
