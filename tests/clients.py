@@ -126,5 +126,9 @@ def async_client_of(sandbox: Sandbox, time: SandboxTime | None = None, **fields:
 
 
 def _settings_of(sandbox: Sandbox, fields: dict[str, Any]) -> Settings:
-    keys = {"access_key": sandbox.access_key, "secret_key": sandbox.secret_key, "base_url": sandbox.url}
+    keys: dict[str, Any] = {
+        "access_key": sandbox.access_key,
+        "secret_key": sandbox.secret_key,
+        "base_url": sandbox.url,
+    }
     return Settings(**{**keys, **fields})

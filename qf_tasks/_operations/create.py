@@ -287,6 +287,12 @@ class _Creation:
                     break
         except QfTasksError as unsearched:
             raise self._unknown(failure, f"searching for it failed ({unsearched})", candidates) from failure
+        except BaseException:  # Ctrl-C or a cancellation, which must not hide that a task may exist
+            _logger.warning(
+                "Creating %r may or may not have succeeded; the search for it was interrupted",
+                self._request.name,
+            )
+            raise
         problem = f"{len(candidates)} tasks may be it" if candidates else "no matching task is listed yet"
         if len(candidates) == 1:
             problem = f"task {candidates[0].task_id} may be it"

@@ -30,7 +30,6 @@ _logger = logging.getLogger("qf_tasks")
 _VISIBILITY_DELAY = 10.0  # seconds after a create in which "not found" may only mean "not visible yet"
 _MAX_OUTAGE = 600.0  # seconds for which a wait that has begun outlasts a service that cannot be reached
 _MIN_POLL_TIME = 1.0  # seconds that a poll may take even if the timeout passes meanwhile
-_OPEN_PAUSE = 0.5  # seconds after which a wait notices that a task was added
 _MAX_ACTIVE_PAGES = 20
 _MAX_CONCURRENT_GETS = 16
 
@@ -94,7 +93,6 @@ class Poller:
     Attributes:
         pending: ids of the tasks that are not known to have ended, in the order given.
         existing: ids of the tasks that were seen, so that one "not found" is not believed yet.
-        is_open: whether `add` will be called again; until then the poller does not end.
     """
 
     def __init__(self, api: Api, options: WaitOptions, task_ids: Iterable[str] = ()) -> None:
@@ -102,7 +100,6 @@ class Poller:
         self._options = options
         self.pending = dict.fromkeys(task_ids)
         self.existing: set[str] = set()
-        self.is_open = False
         self._snapshots: dict[str, Task] = {}
         self._missing_once: set[str] = set()
         self._reached_at: dict[str, float] = {}
@@ -118,32 +115,20 @@ class Poller:
         deadline = None if timeout is None else runtime.now() + timeout
         delays = poll_delays(self._options.poll_interval)
         try:
-            while self.pending or self.is_open:
+            while self.pending:
                 self._api.awaited[self] = len(self.pending)
                 delay = next(delays)
                 async with aclosing(self._poll(deadline, max_age=delay / 2)) as polled:
                     async for task in polled:
                         yield task
-                if deadline is not None and runtime.now() >= deadline and (self.pending or self.is_open):
+                if not self.pending:
+                    return
+                remaining = None if deadline is None else deadline - runtime.now()
+                if remaining is not None and remaining <= 0:
                     raise self._timed_out()
-                await self._pause(delay if deadline is None else min(delay, deadline - runtime.now()))
+                await runtime.sleep(delay if remaining is None else min(delay, remaining))
         finally:
             self._api.awaited.pop(self, None)
-
-    def add(self, task_id: str) -> None:
-        """Wait for another task too."""
-        if task_id not in self._snapshots:
-            self.pending.setdefault(task_id)
-
-    async def _pause(self, delay: float) -> None:
-        """Sleep between two polls; while tasks may be added, in short pieces, and not once one was added."""
-        runtime, pending = self._api.runtime, len(self.pending)
-        ends_at = runtime.now() + delay
-        while (self.pending or self.is_open) and len(self.pending) == pending:
-            remaining = ends_at - runtime.now()
-            if remaining <= 0:
-                return
-            await runtime.sleep(min(remaining, _OPEN_PAUSE) if self.is_open else remaining)
 
     async def _poll(self, deadline: float | None, max_age: float) -> AsyncGenerator[Task, None]:
         """Poll every pending task once, and yield those that have ended as soon as that is known.
@@ -157,7 +142,7 @@ class Poller:
         failures: dict[str, QfTasksError] = {}
         active: Mapping[str, Task] = {}
         try:
-            if pending and sum(api.awaited.values()) > 1:
+            if sum(api.awaited.values()) > 1:
                 active = await _active_tasks(self._api, max_age, api.deadline)
         except QfTasksError as failure:
             failures = dict.fromkeys(pending, failure)
