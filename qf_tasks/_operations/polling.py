@@ -30,6 +30,7 @@ _logger = logging.getLogger("qf_tasks")
 _VISIBILITY_DELAY = 10.0  # seconds after a create in which "not found" may only mean "not visible yet"
 _MAX_OUTAGE = 600.0  # seconds for which a wait that has begun outlasts a service that cannot be reached
 _MIN_POLL_TIME = 1.0  # seconds that a poll may take even if the timeout passes meanwhile
+_MAX_EARLY = 0.05  # seconds by which a request may end before the deadline that cut it off: clocks differ
 _MAX_ACTIVE_PAGES = 20
 _MAX_CONCURRENT_GETS = 16
 
@@ -196,7 +197,8 @@ class Poller:
         """Raise the first failure that does not look like a passing outage; log the others."""
         now = self._api.runtime.now()
         for task_id, failure in failures.items():
-            if isinstance(failure, RequestTimeoutError) and deadline is not None and now >= deadline:
+            is_late = deadline is not None and now >= deadline - _MAX_EARLY
+            if is_late and isinstance(failure, RequestTimeoutError):
                 continue  # cut off by the timeout of this wait, which says so itself
             reached_at = self._reached_at.get(task_id)
             if not failure.retryable or reached_at is None or now - reached_at > _MAX_OUTAGE:
