@@ -143,8 +143,8 @@ class AsyncTaskClient(BaseClient):
         """As `TaskClient.list`."""
         query = listing.listing_query(run_status, newest_first, page_size)
         task_filter = listing.listing_filter(query, name, creator, older_than, newer_than)
-        most = None if limit is None else arguments.whole_number(limit, "limit", minimum=1)
-        return AsyncResults(listing.tasks(self._api, query, task_filter, most), "client.list")
+        max_tasks = None if limit is None else arguments.whole_number(limit, "limit", minimum=1)
+        return AsyncResults(listing.tasks(self._api, query, task_filter, max_tasks), "client.list")
 
     def pages(
         self,

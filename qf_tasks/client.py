@@ -35,7 +35,7 @@ DataFormatName = Literal["default", "src_tgt", "role"]
 
 
 class BaseClient:
-    """What the blocking and the asyncio client share: settings, account, and what must not happen to them."""
+    """What the blocking and the asyncio client share: settings, account, and that they are not copied."""
 
     _settings: Settings
 
@@ -53,8 +53,8 @@ class BaseClient:
         return self
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled: the keys would be written in clear."""
-        raise TypeError(f"{type(self).__name__} cannot be pickled: make one in each process")
+        """Refuse to be pickled: the keys would be written in plain text."""
+        raise TypeError(f"{type(self).__name__} cannot be pickled: create one in each process")
 
     def __repr__(self) -> str:
         """Return one short line with the account."""
@@ -67,10 +67,10 @@ class TaskClient(BaseClient):
 
     Keys come from keywords, a profile, the environment or a settings file, in the documented order, see
     `.github/docs/settings.md`. They are read when the client is made; the network is used at the first call.
-    One client serves any number of threads, keeps its connections, and is a context manager.
+    A client is thread-safe, keeps its connections, and is a context manager.
 
     Args:
-        settings: Settings made before; then no other argument may be given.
+        settings: Ready-made settings; they cannot be combined with other arguments.
         keywords: Every setting (`access_key`, `secret_key`, `base_url`, `request_timeout`, `max_retries`, …),
             and `profile`, `config_file` and `env_file`, which name where the others come from.
 
@@ -135,8 +135,8 @@ class TaskClient(BaseClient):
             name: 2 to 20 characters.
             input_bos_uri: The directory of the input, `bos:/bucket/folder/` with one slash after `bos:`.
             output_bos_uri: The directory for the output, neither the input directory nor inside it.
-            endpoint: A preset service, such as `"ernie-x1-turbo-32k"`; or else
-            model_id: A model version (`amv-…`), or one that `models()` lists; exactly one of the two.
+            endpoint: A preset service, such as `"ernie-x1-turbo-32k"`; exclusive with `model_id`.
+            model_id: A model version (`amv-…`), or one that `models()` lists; exclusive with `endpoint`.
             inference_params: Sampling parameters of the model, such as `{"temperature": 0.2}`.
             description: Up to 500 characters, the idempotency key included.
             data_format: `"default"`, `"src_tgt"` or `"role"`; default: the service's.
@@ -254,8 +254,8 @@ class TaskClient(BaseClient):
         """
         query = listing.listing_query(run_status, newest_first, page_size)
         task_filter = listing.listing_filter(query, name, creator, older_than, newer_than)
-        most = None if limit is None else arguments.whole_number(limit, "limit", minimum=1)
-        return BlockingIterator(listing.tasks(self._api, query, task_filter, most), "client.list")
+        max_tasks = None if limit is None else arguments.whole_number(limit, "limit", minimum=1)
+        return BlockingIterator(listing.tasks(self._api, query, task_filter, max_tasks), "client.list")
 
     def pages(
         self,
@@ -314,7 +314,7 @@ class TaskClient(BaseClient):
             raise_on_failure: Raise if it ends as Failed, Expired or Stopped.
 
         Raises:
-            TaskFailedError: It ended otherwise than as Done.
+            TaskFailedError: It did not end as Done.
             WaitTimeoutError: The timeout passed; the task keeps running.
             TaskNotFoundError: The account has no such task.
             QfTasksError: See the tree in `qf_tasks.errors`.
@@ -338,7 +338,7 @@ class TaskClient(BaseClient):
         A poll lists the active tasks once, however many are awaited. The arguments are those of `wait`.
 
         Raises:
-            TaskFailedError: Some ended otherwise than as Done; `.failed` has these, `.tasks` all.
+            TaskFailedError: Some did not end as Done; `.failed` has these, `.tasks` all.
             WaitTimeoutError: The timeout passed; `.done` and `.pending` list the two groups.
             TaskNotFoundError: The account has no such task.
             QfTasksError: See the tree in `qf_tasks.errors`.
@@ -398,8 +398,8 @@ class TaskClient(BaseClient):
     ) -> BulkReport:
         """Delete tasks concurrently, and return a report. This cannot be undone.
 
-        A failure of one task does not stop the others; rejected keys do. What `delete` documents for one task
-        holds for each. To continue with what was not done, pass `report.remaining`.
+        A failure of one task does not stop the others, but rejected keys end the run. What `delete` documents
+        for one task holds for each. To continue with what was not done, pass `report.remaining`.
 
         Args:
             tasks: Ids or tasks, read to their end before the first request; each is deleted once.

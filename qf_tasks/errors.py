@@ -18,7 +18,7 @@
     │   ├── RateLimitError
     │   └── ServerError
     ├── OutcomeUnknownError         a create that may or may not have succeeded
-    ├── TaskError                   the task ended otherwise than asked
+    ├── TaskError                   the task did not end as requested
     │   ├── TaskFailedError
     │   └── WaitTimeoutError        (also TimeoutError) the task keeps running
     └── BulkError                   (in `reports.py`) some of many tasks failed
@@ -230,7 +230,7 @@ class ServerError(ApiError):
 
 
 class OutcomeUnknownError(QfTasksError):
-    """A create may or may not have succeeded; `candidates` are the tasks that could be its result."""
+    """A create, or an earlier one with its key, may have succeeded; `candidates` could be its task."""
 
     _hint = "Check with list(name=...) before creating it again. 请先查询任务列表，勿直接重试。"
 
@@ -243,7 +243,7 @@ class OutcomeUnknownError(QfTasksError):
 
 
 class TaskError(QfTasksError):
-    """A task ended otherwise than asked: `task` is its last snapshot, None if there are several."""
+    """A task did not end as requested: `task` is its last snapshot, None if there are several."""
 
     def __init__(
         self,

@@ -97,7 +97,7 @@ class RunStatus(str):
 
     @property
     def is_success(self) -> bool:
-        """Whether the task ran to its end. Single records may have failed all the same."""
+        """Whether the task ran to its end. Individual records may still have failed."""
         return self._rules.is_success
 
     @property
@@ -214,7 +214,7 @@ class Task(Model):
 
     @property
     def is_success(self) -> bool:
-        """Whether the task ran to its end. Single records may have failed all the same."""
+        """Whether the task ran to its end. Individual records may still have failed."""
         return self.run_status.is_success
 
     @property

@@ -111,8 +111,8 @@ class Api:
         self.account = account
         self.base_url = base_url
         self.deadline: float | None = None
-        self.rate_limit_pause = RateLimitPause()
-        self.created = CreatedTasks()
+        self.rate_limit_pause: RateLimitPause = RateLimitPause()
+        self.created: CreatedTasks = CreatedTasks()
         self.awaited: dict[object, int] = {}
 
     def before(self, deadline: float | None) -> Self:

@@ -73,7 +73,7 @@ def duration_or_none(value: object, argument: str) -> float | None:
 def age(value: object, argument: str) -> timedelta | datetime:
     """Return an age: a `timedelta`, text with a unit, or a moment with a time zone.
 
-    A bare number is rejected: 30 has been taken for days.
+    A bare number is rejected: 30 can be meant as seconds or as days.
     """
     if isinstance(value, datetime):
         if value.tzinfo is None:
@@ -99,7 +99,9 @@ def age(value: object, argument: str) -> timedelta | datetime:
         duration = timedelta(seconds=number)
         _ = datetime.now(UTC) - duration
     except OverflowError:
-        raise InvalidArgumentError(f"{argument} reaches back before the calendar: {value}") from None
+        raise InvalidArgumentError(
+            f"{argument} is too large: its date would be before year 1: {value}"
+        ) from None
     return duration
 
 

@@ -18,7 +18,7 @@ from qf_tasks.reports import BulkInterrupted, BulkOutcome, BulkReport, ErrorSumm
 
 _logger = logging.getLogger("qf_tasks")
 
-# Codes after which no other task can fare better.
+# Codes after which every other task would fail too.
 _FATAL_CODES = ("OptInRequired", NOT_WRITTEN)
 
 OnProgress = Callable[[BulkOutcome, int, int], object]
@@ -109,7 +109,9 @@ def check_plan(api: Api, plan: object) -> PurgePlan:
 
 async def _delete_all(api: Api, planned: Mapping[str, Task | None], options: BulkOptions) -> BulkReport:
     """Delete tasks; one of a plan, and one that goes into a journal, is read again just before."""
-    journal = None if options.journal is None else Journal(options.journal, api.account)
+    journal = None
+    if options.journal is not None:
+        journal = await api.runtime.in_thread(Journal, options.journal, api.account)
 
     async def work(task_id: str) -> BulkOutcome:
         plan = planned[task_id]
@@ -237,7 +239,7 @@ class BulkRun:
         return outcome
 
     def _end_if_fatal(self, error: QfTasksError) -> None:
-        """Begin no other task if none can fare better: for the keys, the account, the journal.
+        """Begin no other task if all others would fail too: for the keys, the account, the journal.
 
         The same if the service named a time to wait that is longer than the client may wait.
         """

@@ -293,9 +293,13 @@ class _Creation:
                 self._request.name,
             )
             raise
-        problem = f"{len(candidates)} tasks may be it" if candidates else "no matching task is listed yet"
+        problem = (
+            f"{len(candidates)} tasks could be the one it created"
+            if candidates
+            else "no matching task is listed yet"
+        )
         if len(candidates) == 1:
-            problem = f"task {candidates[0].task_id} may be it"
+            problem = f"task {candidates[0].task_id} could be the one it created"
         raise self._unknown(failure, problem, candidates) from failure
 
     def _unknown(self, failure: QfTasksError, problem: str, candidates: list[Task]) -> OutcomeUnknownError:
@@ -336,7 +340,7 @@ class _Creation:
         return listed.idempotency_key == key
 
     async def _find_by_fields(self) -> tuple[list[Task], list[Task]]:
-        """Return the tasks that equal what was sent, and others that may be it all the same.
+        """Return the tasks that equal what was sent, and others that may still be the created task.
 
         The others are near matches (the service may have filled in defaults), tasks that are listed but
         cannot be read yet, and equal ones whose time makes no sense.

@@ -52,9 +52,11 @@ async def stop(api: Api, task_id: str) -> StopResult:
     try:
         response = await api.call(STOP, {"taskId": task_id})
     except ApiError as rejection:
-        task = await _task_behind(api, rejection, task_id)
+        task = await _task_of_rejection(api, rejection, task_id)
         if not (task.is_final or task.run_status == RunStatus.STOPPING):
             raise
+        if rejection.may_have_been_applied:  # an earlier attempt, whose response was lost, has stopped it
+            log_change(api, "stopping", task_id, rejection.request_id)
         return StopResult(task_id, rejection.request_id, task.run_status)
     log_change(api, "stopping", task_id, response.request_id)
     return StopResult(task_id, response.request_id, RunStatus.STOPPING)
@@ -88,7 +90,7 @@ async def _delete(api: Api, task_id: str, stopped: bool) -> DeleteResult:
     try:
         response = await api.call(DELETE, {"taskId": task_id})
     except ApiError as rejection:
-        task = await _task_behind(api, rejection, task_id)
+        task = await _task_of_rejection(api, rejection, task_id)
         if task.run_status.can_delete or task.run_status not in RunStatus.KNOWN:
             raise
         details = details_of(rejection)
@@ -131,7 +133,7 @@ async def _stop_and_wait(api: Api, task_id: str, timeout: float | None) -> bool:
     return ended.run_status == RunStatus.STOPPED
 
 
-async def _task_behind(api: Api, rejection: ApiError, task_id: str) -> Task:
+async def _task_of_rejection(api: Api, rejection: ApiError, task_id: str) -> Task:
     """Return the task that a rejection was about.
 
     Raises:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -171,7 +172,7 @@ async def pages(
         empty_pages = 0 if new else empty_pages + 1
         if marker in used_markers or empty_pages > _MAX_EMPTY_PAGES:
             raise BadResponseError(
-                "The listing does not advance: the service announces another page, but not where it begins",
+                "The listing does not advance: the service reports another page but gives no marker for it",
                 action=LIST,
                 request_id=page.request_id,
             )
@@ -208,9 +209,9 @@ async def tasks(
 ) -> AsyncGenerator[Task, None]:
     """Yield the tasks that match a filter, at most `limit`."""
     count = 0
-    async for page in pages(api, query):
-        for task in page:
-            if task_filter.matches(task):
+    async with aclosing(pages(api, query)) as listed:
+        async for page in listed:
+            for task in filter(task_filter.matches, page):
                 yield task
                 count += 1
                 if count == limit:

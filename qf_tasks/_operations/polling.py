@@ -169,7 +169,7 @@ class Poller:
         self._outlast(failures, deadline)
 
     async def _get(self, api: Api, task_id: str) -> Task | None:
-        """Return a task, None if it is not found but may only be late or out of sight."""
+        """Return a task, None if it is not found but may be temporary."""
         try:
             return await listing.get(api, task_id)
         except TaskNotFoundError:
@@ -211,9 +211,7 @@ class Poller:
         pending = list(self.pending)
         done = {task_id: task for task_id, task in self._snapshots.items() if task.is_final}
         task = self._snapshots.get(pending[0]) if len(pending) == 1 and not done else None
-        if not pending:
-            message = f"All tasks so far have ended, but more may be added after {self._options.timeout:g} s"
-        elif len(pending) == 1 and not done:
+        if len(pending) == 1 and not done:
             state = f"is still {task.run_status}" if task else "is in an unknown state"
             message = f"Task {pending[0]} {state} after {self._options.timeout:g} s; it keeps running"
         else:

@@ -142,12 +142,12 @@ class BlockingRuntime:
         finish_started: bool = False,
     ) -> AsyncGenerator[tuple[Item, Result], None]:
         """Yield items with their results as they are done, worked on by threads."""
-        crew = _Crew(work, list(items), limit, always_threads=finish_started)
+        workers = _WorkerThreads(work, list(items), limit, always_threads=finish_started)
         try:
-            for item, result in crew.results():
+            for item, result in workers.results():
                 yield item, result()
         finally:
-            crew.stop(wait=finish_started)
+            workers.stop(wait=finish_started)
 
     async def share(
         self, key: str, work: Callable[..., Awaitable[Result]], *, max_age: float, deadline: float | None
@@ -155,19 +155,22 @@ class BlockingRuntime:
         """Return a result that is at most `max_age` seconds old, worked out by one thread for all."""
         lock = self._locks.of(key)
         try:
-            if not lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - self.now())):
+            if not lock.acquire(timeout=-1 if deadline is None else self._seconds_until(deadline)):
                 raise RequestTimeoutError(
                     "A request that this call shares did not end in time", code="ReadTimeout"
                 )
             made_at, result = self._shared.get(key, (0.0, None))
             if key not in self._shared or self.now() - made_at > max_age:
-                result = await work(deadline)
-                self._shared[key] = self.now(), result
+                began_at, result = self.now(), await work(deadline)
+                self._shared[key] = began_at, result
             shared: Result = result
             return shared
         finally:
             with suppress(RuntimeError):  # it was not acquired, or only just when a signal handler raised
                 lock.release()
+
+    def _seconds_until(self, deadline: float) -> float:
+        return min(threading.TIMEOUT_MAX, max(0.0, deadline - self.now()))
 
     async def notify(self, callback: Callable[..., object], *args: object) -> None:
         """Call a function of the user's in this thread."""
@@ -197,7 +200,7 @@ class Locks:
             return self._by_key.setdefault(key, threading.RLock())
 
 
-class _Crew(Generic[Item, Result]):
+class _WorkerThreads(Generic[Item, Result]):
     """Threads that work on items; for a single one, the caller's thread will do.
 
     A signal handler may raise at any moment in the caller's thread, even between the acquisition of a Python
@@ -224,10 +227,10 @@ class _Crew(Generic[Item, Result]):
     def results(self) -> Iterator[tuple[Item, Callable[[], Result]]]:
         """Yield items as they are done, with a function that returns the result or raises its exception."""
         if self._size:
-            self._is_started = True
             _thread.start_new_thread(self._start_threads, ())
+            self._is_started = True
         else:
-            self._work_off()
+            self._process_items()
         done = 0
         while done < self._count:
             if result := self._results.get():
@@ -244,11 +247,11 @@ class _Crew(Generic[Item, Result]):
     def _start_threads(self) -> None:
         for _ in range(self._size):
             try:
-                threading.Thread(target=self._work_off, name="qf-tasks", daemon=True).start()
+                threading.Thread(target=self._process_items, name="qf-tasks", daemon=True).start()
             except RuntimeError:  # the system allows no more threads
-                self._work_off()
+                self._process_items()
 
-    def _work_off(self) -> None:
+    def _process_items(self) -> None:
         while True:
             try:
                 item = self._items.popleft()

@@ -36,7 +36,7 @@ class Record(Model):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Result(Model):
-    """What a task made of one record, see `.github/docs/service.md#data`.
+    """The result of one record, see `.github/docs/service.md#data`.
 
     Attributes:
         id: None if the line is unreadable.
@@ -78,7 +78,7 @@ class Result(Model):
 
 @dataclass(frozen=True, slots=True)
 class Upload(Model):
-    """A set of records that is in BOS, whole.
+    """A set of records, completely uploaded to BOS.
 
     Attributes:
         uri: the directory, with a slash at its end: the `input_bos_uri` of a task.

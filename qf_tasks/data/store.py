@@ -79,14 +79,24 @@ class _Request:
         return f"{self.method} {self.uri}"
 
 
-class ObjectStore(BosClient):
+class _SdkClient(BosClient):
+    """The client of the SDK, whose requests are all sent by a function of this library."""
+
+    def __init__(self, endpoint: str, send: Callable[..., BceResponse]) -> None:
+        BosClient.__init__(self, BceClientConfiguration(endpoint=endpoint))
+        self._send = send
+
+    def _send_request(self, *args: Any, **kwargs: Any) -> BceResponse:
+        return self._send(*args, **kwargs)
+
+
+class ObjectStore:
     """The objects of one account, over connections that belong to one client."""
 
     def __init__(self, settings: Settings) -> None:
-        # BosClient needs an endpoint, which is not used; the keys stay in the settings.
-        BosClient.__init__(
-            self, BceClientConfiguration(endpoint=settings.bos_endpoint or _region_url(_DEFAULT_REGION))
-        )
+        # The SDK needs an endpoint, which is not used; the keys stay in the settings.
+        endpoint = settings.bos_endpoint or _region_url(_DEFAULT_REGION)
+        self._sdk = _SdkClient(endpoint, self._sdk_request)
         self._settings = settings
         self._sender = Sender(settings)
         self._policy = RetryPolicy(settings.max_retries, settings.max_retry_wait, settings.retry_budget)
@@ -99,7 +109,7 @@ class ObjectStore(BosClient):
     def put(self, uri: BosUri, body: BinaryIO, size: int, md5: str) -> None:
         """Store an object, checked by its MD5 (in hexadecimal digits); `body` is at its beginning."""
         checksum = b64encode(bytes.fromhex(md5)).decode()
-        self.put_object(
+        self._sdk.put_object(
             uri.bucket, uri.key, body, size, content_md5=checksum, content_type="application/x-ndjson"
         )
 
@@ -111,7 +121,7 @@ class ObjectStore(BosClient):
         """
         marker = None
         while True:
-            page = self.list_objects(
+            page = self._sdk.list_objects(
                 prefix.bucket, max_keys=_PAGE_SIZE, prefix=prefix.key or None, marker=marker
             )
             if page.contents is None or page.is_truncated is None:
@@ -138,7 +148,7 @@ class ObjectStore(BosClient):
             ApiError: Some were not deleted; the message names the first.
         """
         for start in range(0, len(keys), _PAGE_SIZE):
-            response = self.delete_multiple_objects(bucket, [*keys[start : start + _PAGE_SIZE]])
+            response = self._sdk.delete_multiple_objects(bucket, [*keys[start : start + _PAGE_SIZE]])
             failed = [error for error in response.errors or [] if error.code != "NoSuchKey"]
             if failed:
                 first = failed[0]
@@ -201,10 +211,6 @@ class ObjectStore(BosClient):
         timeout = self._settings.request_timeout
         return self._sender.stream(request.method, url, headers, idle_timeout=timeout)
 
-    def _send_request(self, *args: Any, **kwargs: Any) -> BceResponse:
-        """Send a request of the SDK; its methods call this with the arguments of `_sdk_request`."""
-        return self._sdk_request(*args, **kwargs)
-
     def _sdk_request(
         self,
         http_method: bytes,
@@ -217,7 +223,10 @@ class ObjectStore(BosClient):
         config: object = None,  # noqa: ARG002 - the settings count
         body_parser: Callable[[Any, BceResponse], object] | None = None,
     ) -> BceResponse:
-        """Send a request of the SDK, and return the response as its methods expect it."""
+        """Send a request of the SDK, and return the response as its methods expect it.
+
+        The parameters are those of `BosClient._send_request`.
+        """
         request = _Request(
             method=_text(http_method),
             uri=BosUri(_text(bucket_name or ""), _text(key or "")),
@@ -294,7 +303,7 @@ class ObjectStore(BosClient):
         if not bucket or "location" in params:
             return _region_url(_DEFAULT_REGION)
         if bucket not in self._endpoints:
-            region = str(self.get_bucket_location(bucket))
+            region = str(self._sdk.get_bucket_location(bucket))
             if not _REGION_HOST.fullmatch(f"{region}.bcebos.com"):
                 raise BadResponseError(f"The region of bucket {bucket} is not a name: {region[:80]!r}")
             self._endpoints[bucket] = _region_url(region)

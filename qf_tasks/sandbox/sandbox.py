@@ -32,9 +32,9 @@ _OBJECT_URI = re.compile(r"bos:/(?P<bucket>[^/]+)/(?P<key>.+)", re.DOTALL)
 class Sandbox:
     """A local server that behaves like the service: it checks signatures and keeps tasks and objects.
 
-    A `with` statement starts and stops it. Its clock starts at the present. A task that is created queues,
-    runs and gets Done by that clock. On the same port it is an object storage (BOS): if the input of a task
-    is there, the task reads its records and writes one file of results for each of its files.
+    A `with` statement starts and stops it. Its clock starts at the present. A task that is created is
+    Queuing, Running, then Done on that clock. On the same port it is an object storage (BOS): if the input of
+    a task is there, the task reads its records and writes one file of results for each of its files.
 
     Args:
         port: The port on 127.0.0.1; by default any free one.
@@ -47,13 +47,13 @@ class Sandbox:
         run_seconds: How long a task runs, in seconds of the sandbox's clock.
         stop_seconds: How long stopping a task takes, in seconds of the sandbox's clock.
         speed: How fast the clock runs; 60 is a minute per second.
-        frozen: Whether the clock stands still until `advance`.
+        frozen: Whether the clock is stopped until `advance()`.
         service_time: Real seconds that each request takes.
         remember: How many of the last requests are kept in `requests`.
         directory: Keeps the content of objects, as `<bucket>/<key>`; what it contains at the start is
             stored, too. By default objects are kept in memory.
         answer: Returns the answer to a record, or None if the record fails. By default the answer repeats
-            the question. If it raises, the task gets Failed, with the error as its reason.
+            the question. If it raises, the task becomes Failed, with the error as its reason.
         fail_records: The share of the records of each task that fail (at least one), or their ids.
         fail_files: The share of the input files that have no output file (at least one), or their names
             relative to the input directory.
@@ -475,5 +475,5 @@ class Sandbox:
 def _bucket_and_key(uri: str) -> tuple[str, str]:
     match = _OBJECT_URI.fullmatch(uri)
     if match is None:
-        raise ValueError(f"not the URI of an object: {uri!r}; it has the form bos:/bucket/key")
+        raise ValueError(f"not an object URI: {uri!r}; expected bos:/bucket/key")
     return match["bucket"], match["key"]

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
@@ -87,16 +88,16 @@ class Service:
         account: str,
         work: WorkOptions,
     ) -> None:
-        self.lock = threading.RLock()
-        self.keys = dict(keys)
+        self.lock: AbstractContextManager[object] = threading.RLock()
+        self.keys: dict[str, Key] = dict(keys)
         self.behavior = behavior
         self.service_time = service_time
-        self.clock = Clock(speed)
-        self.clock_offset = 0.0
-        self.store = Store()
-        self.objects = ObjectStore(directory, account, self.clock.seconds())
-        self.worker = Worker(self.objects, work)
-        self.faults = FaultInjector()
+        self.clock: Clock = Clock(speed)
+        self.clock_offset: float = 0.0
+        self.store: Store = Store()
+        self.objects: ObjectStore = ObjectStore(directory, account, self.clock.seconds())
+        self.worker: Worker = Worker(self.objects, work)
+        self.faults: FaultInjector = FaultInjector()
         self.requests: deque[RecordedRequest] = deque(maxlen=remember)
         self.errors: list[Exception] = []
         self._durations = durations

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from threading import TIMEOUT_MAX
-from typing import Annotated, Any, NoReturn, Unpack, cast
+from typing import Annotated, Any, ClassVar, NoReturn, Unpack, cast
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
@@ -88,7 +88,7 @@ class Settings(BaseSettings):
         ConfigurationError: A value is missing, unknown or invalid.
     """
 
-    model_config = SettingsConfigDict(
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         frozen=True, extra="forbid", case_sensitive=True, hide_input_in_errors=True
     )
 

@@ -198,7 +198,7 @@ def test_create_that_equals_several_tasks_has_them_as_candidates(
     make_client().create(**TASK)
     sandbox.inject(Fault.reset_after(), action=CREATE)
 
-    with pytest.raises(OutcomeUnknownError, match="2 tasks may be it") as caught:
+    with pytest.raises(OutcomeUnknownError, match="2 tasks could be the one it created") as caught:
         client.create(**TASK)
 
     assert set(ids(caught.value.candidates)) == set(sandbox.tasks)

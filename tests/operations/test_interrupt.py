@@ -185,7 +185,7 @@ def test_delete_many_with_second_ctrl_c_reports_tasks_in_flight_as_unknown(
 
     def second_ctrl_c(_number: int, frame: FrameType | None) -> None:
         while frame:
-            if frame.f_code is blocking._Crew.stop.__code__ and not is_waiting.is_set():
+            if frame.f_code is blocking._WorkerThreads.stop.__code__ and not is_waiting.is_set():
                 is_waiting.set()
                 raise KeyboardInterrupt
             frame = frame.f_back
