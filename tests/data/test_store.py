@@ -79,7 +79,7 @@ def test_endpoint_of_a_bucket_is_that_of_its_region_looked_up_once(monkeypatch: 
         lookups.append(bucket)
         return "gz"
 
-    monkeypatch.setattr(store, "get_bucket_location", location)
+    monkeypatch.setattr(store._sdk, "get_bucket_location", location)
 
     urls = [store._signed(_Request("GET", BosUri("bucket", key), {"a": "b"}, {}))[0] for key in ("x y", "z")]
 
