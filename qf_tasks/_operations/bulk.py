@@ -257,7 +257,8 @@ class BulkRun:
         missing = sum(outcome.outcome in ("not_found", "already_gone") for outcome in self._outcomes.values())
         if missing == len(self._task_ids) > 1:
             _logger.warning(
-                "None of these %d tasks exists: do they belong to another account than %s?",
+                "None of these %d tasks exists: were they deleted before, or do they belong to another "
+                "account than %s?",
                 missing,
                 self._api.account,
             )

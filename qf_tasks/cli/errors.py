@@ -113,7 +113,8 @@ def _is_reported(terminal: Terminal, error: BaseException) -> bool:
             _report(terminal, error, FAILED, str(error))
         case UsageError():
             path = getattr(getattr(error, "ctx", None), "command_path", "qf-tasks")
-            report_usage(terminal, error.format_message(), f"{path} --help")
+            message = " ".join(error.format_message().split())
+            report_usage(terminal, message, f"{path} --help")
         case Exception():
             text = f"{type(error).__name__}: {error}"
             _report(terminal, error, FAILED, text, "This should not happen; --debug shows where it did.")
@@ -187,12 +188,13 @@ _OPTIONS = {
     "config_file": "--config",
     "inference_params": "--param",
     "on_change": "--events",
+    "run_status": "--status",
 }
 # Names that only an argument has; `name` or `run_status` alone may be a field of a task.
 _UNMISTAKABLE = (
     *("config_file", "env_file", "older_than", "newer_than", "keep_newest", "stop_first", "stop_timeout"),
     *("missing_ok", "max_tasks", "max_workers", "poll_interval", "page_size", "reuse_within"),
-    *("adopt_within", "quota_timeout", "wait_for_slot", "idempotency_key", "inference_params"),
+    *("quota_timeout", "idempotency_key", "inference_params"),
 )
 _ARGUMENTS = (
     *_UNMISTAKABLE,
@@ -215,10 +217,15 @@ _PHRASES: tuple[tuple[re.Pattern[str], str], ...] = (
         r"qf-tasks list --name \1",
     ),
     (re.compile(r"'task_ids?' "), "ID "),
+    (
+        re.compile(r"run_status, name, older_than and creator is required"),
+        "--status, --name, --older-than and --creator is required",
+    ),
+    (re.compile(r"(a number with a unit), a timedelta or a datetime"), r"\1"),
 )
 _CALLS: tuple[re.Pattern[str], ...] = (
     re.compile(rf"{_NAME}=True\b"),
-    re.compile(rf"{_NAME}(?= (?:must|should|is required|cannot|needs)\b)"),
+    re.compile(rf"{_NAME}(?= (?:must|should|is required|cannot|needs|has no state)\b)"),
     re.compile(rf"(?<![\w-])(?P<name>{'|'.join(_UNMISTAKABLE)})\b(?!=)"),
 )
 _ASSIGNED = re.compile(rf"{_NAME}=")

@@ -265,7 +265,7 @@ def _from_paths(path: Path) -> Iterator[_Source]:
     elif path.exists():
         paths = [path]
     else:
-        raise InvalidArgumentError(f"records does not exist: {path}")
+        raise InvalidArgumentError(f"records names a file that does not exist: {path}")
     return (source for inner in paths for source in _from_path(inner))
 
 
@@ -337,7 +337,7 @@ def _check(source: _Source, fields: Mapping[str, Any]) -> str:
         raise source.invalid("its id is empty")
     prompt = next((name for name in PROMPTS if fields.get(name) is not None), None)
     if prompt is None:
-        raise source.invalid("it has no query, and neither messages nor src in its place")
+        raise source.invalid("it has no query, messages or src")
     value = fields[prompt]
     if prompt == "query" and not (isinstance(value, str) and value.strip()):
         raise source.invalid("its query is empty, or not text")

@@ -43,7 +43,7 @@ def upload(store: ObjectStore, records: object, directory: BosUri, on_progress: 
         found = {info.uri: info for info in store.list(directory)}
         if others := found.keys() - targets.values():
             raise InvalidArgumentError(
-                f"{directory} has {len(others)} other objects, such as {min(others)}, which a task would "
+                f"{directory} has other objects ({len(others)}), such as {min(others)}, which a task would "
                 "process as well",
                 hint="Choose another directory, or delete this one with data.delete().",
             )

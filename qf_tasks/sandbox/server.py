@@ -74,7 +74,9 @@ class Server:
     def port(self) -> int:
         """The port, which stays the same when the server is started again."""
         if not self._port:
-            raise RuntimeError("the sandbox has no port before it is started")
+            raise RuntimeError(
+                "the sandbox is not running: use `with Sandbox() as sandbox:`, or call start()"
+            )
         return self._port
 
     def start(self) -> None:

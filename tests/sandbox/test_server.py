@@ -99,7 +99,7 @@ def test_start_with_invalid_ssl_context_raises() -> None:
 
 
 def test_url_before_first_start_raises() -> None:
-    with pytest.raises(RuntimeError, match="started"):
+    with pytest.raises(RuntimeError, match="not running"):
         _ = Sandbox(frozen=True).url
 
 
