@@ -6,7 +6,7 @@ Arguments are checked by the call itself, before it is awaited.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self, Unpack
 
 from qf_tasks._operations import arguments, bulk, create, lifecycle, listing, polling, purge
@@ -139,7 +139,7 @@ class AsyncTaskClient(BaseClient):
         newest_first: bool = True,
         limit: int | None = None,
         page_size: int = 100,
-    ) -> AsyncIterator[Task]:
+    ) -> AsyncResults[Task]:
         """As `TaskClient.list`."""
         query = listing.listing_query(run_status, newest_first, page_size)
         task_filter = listing.listing_filter(query, name, creator, older_than, newer_than)
@@ -153,7 +153,7 @@ class AsyncTaskClient(BaseClient):
         newest_first: bool = True,
         page_size: int = 100,
         marker: str | None = None,
-    ) -> AsyncIterator[TaskPage]:
+    ) -> AsyncResults[TaskPage]:
         """As `TaskClient.pages`."""
         query = listing.listing_query(run_status, newest_first, page_size)
         start = arguments.text_or_none(marker, "marker")
@@ -201,7 +201,7 @@ class AsyncTaskClient(BaseClient):
         timeout: Duration | None = "25h",
         poll_interval: Duration = 30.0,
         on_change: OnChange | None = None,
-    ) -> AsyncIterator[Task]:
+    ) -> AsyncResults[Task]:
         """As `TaskClient.as_completed`; from an async iterable, tasks are added while it runs.
 
         `timeout` then counts for each task from when it was added. If the iterable raises an exception, it is

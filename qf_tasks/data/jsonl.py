@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from qf_tasks.data.index import RecordIndex
 from qf_tasks.data.models import Record, UploadPlan
@@ -245,7 +245,7 @@ def _fields(value: object, position: int) -> dict[Any, Any]:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if _is_model(value):
-        members: dict[Any, Any] = value.model_dump(mode="json")  # type: ignore[attr-defined]
+        members: dict[Any, Any] = cast(Any, value).model_dump(mode="json")
         return members
     raise _Source(value, None, position).invalid(
         f"it is not a mapping, a dataclass or a pydantic model, but {type(value).__name__}",

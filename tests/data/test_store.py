@@ -48,8 +48,8 @@ print(peak)
 """
 
 
-def settings(**fields: object) -> Settings:
-    return Settings(access_key="ALTAKexample1234", secret_key="0123456789abcdef", **fields)  # type: ignore[arg-type]
+def settings(**fields: Any) -> Settings:
+    return Settings(access_key="ALTAKexample1234", secret_key="0123456789abcdef", **fields)
 
 
 def test_send_request_of_the_sdk_has_the_signature_that_is_overridden() -> None:

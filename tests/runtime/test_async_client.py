@@ -121,7 +121,7 @@ async def test_gather_of_50_calls_returns_every_result(
 @on_loop
 async def test_iterator_that_is_indexed_says_what_to_do_instead(async_client: AsyncTaskClient) -> None:
     with pytest.raises(TypeError, match=r"use await anext\(client\.list\(\)\) for the first"):
-        async_client.list()[0]  # type: ignore[index]
+        async_client.list()[0]
 
 
 # Loops, and the end of a client
@@ -285,7 +285,7 @@ async def test_closed_iterator_ends(async_client: AsyncTaskClient, sandbox: Sand
     tasks = async_client.list(page_size=2)
     await anext(tasks)
 
-    await tasks.aclose()  # type: ignore[attr-defined]
+    await tasks.aclose()
 
     assert [task async for task in tasks] == []
     assert len(sandbox.requests) == 1
@@ -371,7 +371,7 @@ async def test_as_completed_of_an_iterable_with_a_missing_task_raises_and_ends_t
         finally:
             has_ended.set()
 
-    async with aclosing(async_client.as_completed(added())) as ended:  # type: ignore[type-var]
+    async with aclosing(async_client.as_completed(added())) as ended:
         with pytest.raises(TaskNotFoundError):
             await anext(ended)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -179,7 +180,7 @@ def test_profiles_with_named_file_missing_raises() -> None:
 
 def test_profiles_with_no_path_raises() -> None:
     with pytest.raises(InvalidArgumentError, match="config_file must be a path, not int"):
-        Settings.profiles(5)  # type: ignore[arg-type]
+        Settings.profiles(cast(Any, 5))
 
 
 def test_load_with_file_named_ignores_profile_variable_and_warns(
