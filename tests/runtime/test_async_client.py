@@ -62,10 +62,10 @@ def test_signature_is_that_of_the_blocking_client(name: str) -> None:
 
     assert dict(signature.parameters) == expected
     result = str(blocking.return_annotation)
-    is_iterator = result.startswith("Iterator[")
-    assert (
-        signature.return_annotation == f"Async{result}" if is_iterator else f"Coroutine[Any, Any, {result}]"
-    )
+    if result.startswith("Iterator["):
+        assert signature.return_annotation == result.replace("Iterator[", "AsyncResults[")
+    else:
+        assert signature.return_annotation == f"Coroutine[Any, Any, {result}]"
 
 
 def test_constructor_is_that_of_the_blocking_client() -> None:
