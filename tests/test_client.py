@@ -88,7 +88,7 @@ def test_client_cannot_be_pickled_and_its_copy_is_the_client(
     assert copy.copy(client) is client
     assert copy.deepcopy({"client": [client]})["client"] == [client]
     with pytest.raises(
-        TypeError, match=f"{client_class.__name__} cannot be pickled: make one in each process"
+        TypeError, match=f"{client_class.__name__} cannot be pickled: create one in each process"
     ):
         pickle.dumps(client)
 

@@ -227,8 +227,12 @@ class _WorkerThreads(Generic[Item, Result]):
     def results(self) -> Iterator[tuple[Item, Callable[[], Result]]]:
         """Yield items as they are done, with a function that returns the result or raises its exception."""
         if self._size:
-            _thread.start_new_thread(self._start_threads, ())
-            self._is_started = True
+            self._is_started = True  # before, for an interrupt may come in between
+            try:
+                _thread.start_new_thread(self._start_threads, ())
+            except RuntimeError:  # the system allows no more threads
+                self._is_started = False
+                self._process_items()
         else:
             self._process_items()
         done = 0
