@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name, _, _ = str(error.name).partition(".")
         if name not in _NEEDED:
             raise
-        sys.stderr.write(f'Error: {name} is missing. Hint: pip install "qf-tasks[cli]"\n')
+        sys.stderr.write(f'Error: {name} is missing. Hint: install qf-tasks with its extra "cli"\n')
         return 2
     except KeyboardInterrupt:  # during the imports
         return 130

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -175,8 +176,13 @@ class Terminal:
         return sys.stdin.readline().strip()
 
 
+# Control characters and changes of direction, which JSON allows in text and a terminal would obey.
+_CONTROLS = re.compile(r"[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
 def _dumped(value: object, encoding: str, *, indent: int | None) -> str:
-    return json.dumps(value, indent=indent, ensure_ascii=not encoding.startswith("utf"), default=str) + "\n"
+    text = json.dumps(value, indent=indent, ensure_ascii=not encoding.startswith("utf"), default=str)
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
 def prepare_streams() -> None:

@@ -6,7 +6,7 @@ The package is isolated: it shares no code with the client, the two meet over HT
 try:
     from .sandbox import Sandbox
 except ModuleNotFoundError as _missing:
-    raise ImportError("the sandbox needs aiohttp: pip install 'qf-tasks[sandbox]'") from _missing
+    raise ImportError("the sandbox needs aiohttp: install qf-tasks with its extra 'sandbox'") from _missing
 
 from .behavior import ServerBehavior
 from .faults import Fault, InjectedFault

@@ -231,6 +231,16 @@ def test_list_of_a_hostile_name_escapes_what_could_steer_the_terminal(
     assert "\\x1b[2J[red]a\\tb\\r\\u202e:+1:" in screen[1]
 
 
+def test_list_as_json_escapes_controls_and_keeps_the_name(run: Run, own_sandbox: Sandbox) -> None:
+    own_sandbox.add_task("infer-x", name="a\u009bb\u202ec")
+
+    out = run("list", "--json").out
+
+    assert "\\u009b" in out
+    assert "\\u202e" in out
+    assert json.loads(out)[0]["name"] == "a\u009bb\u202ec"
+
+
 def test_list_with_watch_shows_the_table_until_ctrl_c(
     run_on_terminal: RunOnTerminal, own_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,6 @@ import ast
 import errno
 import importlib
 import os
-import re
 import socket
 import ssl
 import sys
@@ -210,7 +209,7 @@ def test_import_without_aiohttp_names_the_extra(monkeypatch: pytest.MonkeyPatch)
     for name in [name for name in sys.modules if name.startswith("qf_tasks.sandbox")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    with pytest.raises(ImportError, match=re.escape("pip install 'qf-tasks[sandbox]'")):
+    with pytest.raises(ImportError, match="with its extra 'sandbox'"):
         importlib.import_module("qf_tasks.sandbox")
 
 
