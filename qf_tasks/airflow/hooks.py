@@ -1,0 +1,149 @@
+"""The hook: a client of the account that an Airflow connection describes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from qf_tasks.airflow import get_provider_info
+from qf_tasks.airflow._compat import AirflowException, BaseHook, get_connection
+from qf_tasks.errors import QfTasksError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+    from qf_tasks import AsyncTaskClient, Settings, TaskClient
+
+
+class QianfanHook(BaseHook):
+    """Makes clients from a connection of type `qianfan`.
+
+    Login is the access key, password the secret key, host the base URL of the service (default: the public
+    one). Every other setting of the client can be in the extras, see `.github/docs/settings.md`. Nothing is
+    read from the environment or from settings files.
+
+    :param qianfan_conn_id: The connection; default `qianfan_default`.
+    """
+
+    conn_name_attr = "qianfan_conn_id"
+    default_conn_name = "qianfan_default"
+    conn_type = "qianfan"
+    hook_name = "Baidu Qianfan"
+
+    def __init__(self, qianfan_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.qianfan_conn_id = qianfan_conn_id
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of the clients."""
+        return _settings_of(self.get_connection(self.qianfan_conn_id))
+
+    @cached_property
+    def _client(self) -> TaskClient:
+        from qf_tasks import TaskClient
+
+        return TaskClient(self.settings)
+
+    def get_conn(self) -> TaskClient:
+        """Return the blocking client, the same at each call."""
+        return self._client
+
+    async def get_async_conn(self) -> AsyncTaskClient:
+        """Return a new asyncio client, without blocking the event loop; close it after use."""
+        connection = await get_connection(self.qianfan_conn_id)
+
+        def make() -> AsyncTaskClient:
+            from qf_tasks import AsyncTaskClient
+
+            return AsyncTaskClient(_settings_of(connection))
+
+        return await asyncio.to_thread(make)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Send one signed request that changes nothing; return whether it succeeded, and a message."""
+        try:
+            with airflow_errors():
+                client = self.get_conn()
+                next(client.pages(page_size=1))
+        except AirflowException as error:
+            return False, str(error)
+        return True, f"The keys are accepted: {client.account}"
+
+    # Airflow 2 asks for the form here; Airflow 3 reads the provider info itself.
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the fields of the connection form beside those that every connection has."""
+        from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+        from wtforms import PasswordField, StringField
+
+        fields = {}
+        for name, field in _connection_type()["conn-fields"].items():
+            is_secret = field["schema"].get("format") == "password"
+            kind, widget = (
+                (PasswordField, BS3PasswordFieldWidget) if is_secret else (StringField, BS3TextFieldWidget)
+            )
+            fields[name] = kind(field["label"], widget=widget())
+        return fields
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the labels and placeholders of the connection form."""
+        behaviour = _connection_type()["ui-field-behaviour"]
+        return {name.replace("-", "_"): value for name, value in behaviour.items()}
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Raise errors of this library as `AirflowException`, with the hint in its message."""
+    try:
+        yield
+    except QfTasksError as error:
+        raise AirflowException(message_of(error)) from error
+
+
+def message_of(error: QfTasksError) -> str:
+    """Return the message of an error with its hint."""
+    return f"{error}. {error.hint}" if error.hint else str(error)
+
+
+def _connection_type() -> dict[str, Any]:
+    connection_type: dict[str, Any] = get_provider_info()["connection-types"][0]
+    return connection_type
+
+
+def _settings_of(connection: Connection) -> Settings:
+    from pydantic import SecretStr
+
+    from qf_tasks import Settings
+
+    values = {
+        "access_key": connection.login,
+        "secret_key": SecretStr(connection.password) if connection.password else None,
+        "base_url": _base_url(connection),
+        **connection.extra_dejson,
+    }
+    try:
+        # The form keeps fields that were left empty.
+        return Settings(**{name: value for name, value in values.items() if value not in (None, "")})
+    except QfTasksError as error:
+        error.set_hint(
+            "Login is the access key, password the secret key, host the base URL; extras are settings. "
+            "请检查 Airflow 连接的 login、password 与 extra。"
+        )
+        error.message = f"Connection {connection.conn_id}: {error.message}"
+        raise
+
+
+def _base_url(connection: Connection) -> str | None:
+    """Return the host of a connection as a URL; a connection given as a URI has its parts separately."""
+    if not connection.host:
+        return None
+    url = (
+        connection.host if "://" in connection.host else f"{connection.schema or 'https'}://{connection.host}"
+    )
+    return f"{url}:{connection.port}" if connection.port else url
