@@ -42,18 +42,14 @@ class QianfanHook(BaseHook):
         """The settings of the clients."""
         return _settings_of(self.get_connection(self.qianfan_conn_id))
 
-    @cached_property
-    def _client(self) -> TaskClient:
+    def get_conn(self) -> TaskClient:
+        """Return a new blocking client; use it in a `with` statement, which closes it."""
         from qf_tasks import TaskClient
 
         return TaskClient(self.settings)
 
-    def get_conn(self) -> TaskClient:
-        """Return the blocking client, the same at each call."""
-        return self._client
-
     async def get_async_conn(self) -> AsyncTaskClient:
-        """Return a new asyncio client, without blocking the event loop; close it after use."""
+        """Return a new asyncio client, without blocking the event loop; use it in `async with`."""
         connection = await get_connection(self.qianfan_conn_id)
 
         def make() -> AsyncTaskClient:
@@ -66,12 +62,11 @@ class QianfanHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Send one signed request that changes nothing; return whether it succeeded, and a message."""
         try:
-            with airflow_errors():
-                client = self.get_conn()
+            with airflow_errors(), self.get_conn() as client:
                 next(client.pages(page_size=1))
+                return True, f"The keys are accepted: {client.account}"
         except AirflowException as error:
             return False, str(error)
-        return True, f"The keys are accepted: {client.account}"
 
     # Airflow 2 asks for the form here; Airflow 3 reads the provider info itself.
 

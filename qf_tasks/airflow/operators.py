@@ -173,9 +173,9 @@ class QianfanBatchInferenceOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create the task, or find the one of an earlier try, and wait until it has ended."""
-        with airflow_errors():
+        with airflow_errors(), self.hook.get_conn() as client:
             try:
-                return self._run(context)
+                return self._run(client, context)
             except WaitTimeoutError as error:
                 self._after_timeout()
                 message = timeout_message(str(error.task_id), self.on_timeout == "stop")
@@ -184,8 +184,7 @@ class QianfanBatchInferenceOperator(BaseOperator):
                 self._after_timeout()
                 raise
 
-    def _run(self, context: Context) -> dict[str, Any]:
-        client = self.hook.get_conn()
+    def _run(self, client: TaskClient, context: Context) -> dict[str, Any]:
         task_id = self._create(client, context)
         end_time = self._end_time(context)
         if not self.deferrable:
@@ -220,7 +219,6 @@ class QianfanBatchInferenceOperator(BaseOperator):
             **self._fields,
         )
         self._task_id = created.task_id
-        self.log.info("%s task %s", "Found" if created.reused else "Created", created.task_id)
         ti.xcom_push(key="task_id", value=created.task_id)
         if IS_AIRFLOW_3:  # which asks for links when the task has ended, but it may be deferred for a day
             ti.xcom_push(key=QianfanConsoleLink().xcom_key, value=_CONSOLE_URL)
@@ -253,20 +251,18 @@ class QianfanBatchInferenceOperator(BaseOperator):
         """Stop the task: the Airflow task was marked or cleared, or its worker is shutting down."""
         if self._key is None:
             return
-        from qf_tasks import TaskClient
-
         # Another client than that of `execute`, which this may have interrupted at any statement.
-        with airflow_errors(), TaskClient(self.hook.settings) as client:
+        with airflow_errors(), self.hook.get_conn() as client:
             task_id = self._task_id or find_task(client, self._key)
             if task_id:
-                self.log.info("Task %s: %s", task_id, client.stop(task_id).run_status)
+                client.stop(task_id)
 
     def _after_timeout(self) -> None:
         if self.on_timeout == "stop":
             self.on_kill()
         self._key = None  # nothing is left to stop when Airflow calls `on_kill` after its own timeout
 
-    def get_openlineage_facets_on_start(self) -> OperatorLineage:
+    def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """Return the directories of input and output; called by the OpenLineage provider, if it is there."""
         from airflow.providers.common.compat.openlineage.facet import Dataset
         from airflow.providers.openlineage.extractors import OperatorLineage
@@ -309,8 +305,7 @@ class QianfanDeleteTasksOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, str]:  # noqa: ARG002
         """Delete the tasks."""
-        with airflow_errors():
-            client = QianfanHook(self.qianfan_conn_id).get_conn()
+        with airflow_errors(), QianfanHook(self.qianfan_conn_id).get_conn() as client:
             report = client.delete_many(
                 several(self.tasks), stop_first=self.stop_first, missing_ok=self.missing_ok
             )
@@ -382,8 +377,7 @@ class QianfanPurgeOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002
         """Write the plan to the log, and delete its tasks."""
-        with airflow_errors():
-            client = QianfanHook(self.qianfan_conn_id).get_conn()
+        with airflow_errors(), QianfanHook(self.qianfan_conn_id).get_conn() as client:
             plan = client.plan_purge(**self._criteria, max_tasks=self.max_tasks)
             self.log.info("%r", plan)
             for task in plan:

@@ -62,8 +62,7 @@ class QianfanTaskSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002
         """Return whether all have ended; the first that has not decides."""
-        with airflow_errors():
-            client = self.hook.get_conn()
+        with airflow_errors(), self.hook.get_conn() as client:
             ended = []
             for task_id in several(self.tasks):
                 task = client.get(task_id)

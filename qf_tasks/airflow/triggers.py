@@ -76,7 +76,7 @@ class QianfanTrigger(BaseTrigger):
 
     @abstractmethod
     async def stop(self, client: AsyncTaskClient) -> None:
-        """Stop the work, and log what became of that."""
+        """Stop the work."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: `status` is `ended`, `timeout` or `error`; the last two have a `message`."""
@@ -158,8 +158,8 @@ class QianfanTaskTrigger(QianfanTrigger):
 
     async def stop(self, client: AsyncTaskClient) -> None:
         """Stop those tasks that have not ended."""
-        for outcome in await client.stop_many(self.task_ids):
-            self.log.info("Task %s: %s", outcome.task_id, outcome.outcome)
+        report = await client.stop_many(self.task_ids)
+        report.raise_for_failures()
 
 
 @dataclass
