@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from qf_tasks.data import jsonl
 from qf_tasks.data.models import Record, Result, Upload
 from qf_tasks.data.results import join, parse_results
-from qf_tasks.data.uri import BosUri
+from qf_tasks.data.uri import BosUri, ObjectInfo
 from qf_tasks.errors import BadResponseError, InvalidArgumentError, NotFoundError
 from qf_tasks.models import Task
 
 if TYPE_CHECKING:
-    from qf_tasks.data.store import ObjectInfo, ObjectStore
+    from qf_tasks.data.store import ObjectStore
 
 OnProgress = Callable[[int, int], object]
 Part = TypeVar("Part")
