@@ -1,15 +1,17 @@
-"""Operators: run a batch inference task once for each run of an Airflow task, delete tasks, purge."""
+"""Operators: run batch inference once for each run of an Airflow task, hand on results, delete tasks."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from qf_tasks._operations import arguments
 from qf_tasks._operations.create import create_request
 from qf_tasks._operations.purge import purge_criteria
 from qf_tasks.airflow._compat import (
@@ -21,29 +23,27 @@ from qf_tasks.airflow._compat import (
     Context,
     conf,
 )
+from qf_tasks.airflow._work import JobWork, TaskWork, Work, result_of, several
 from qf_tasks.airflow.hooks import QianfanHook, airflow_errors
-from qf_tasks.airflow.triggers import QianfanTaskTrigger, timeout_message
+from qf_tasks.airflow.triggers import Event, timeout_message
 from qf_tasks.durations import Duration, seconds
 from qf_tasks.errors import InvalidArgumentError, WaitTimeoutError
-from qf_tasks.models import Task
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from qf_tasks import TaskClient
+    from qf_tasks import Result, TaskClient
 
 OnTimeout = Literal["leave", "stop"]
 
 # The address of a single task's page is not documented.
 _CONSOLE_URL = "https://console.bce.baidu.com/qianfan/"
 
-_MAX_NAME = 20
-_MAX_DESCRIPTION = 400  # the key is added to it
-_JUST_NOW = "1h"  # a create in progress, and clocks that differ
-
 # In place of what a template or an earlier task will give: valid, so that the other arguments are checked.
 _PLACEHOLDERS = {
     "name": "placeholder",
+    "endpoint": "placeholder",
+    "model_id": "placeholder",
     "input_bos_uri": "bos:/placeholder/in/",
     "output_bos_uri": "bos:/placeholder/out/",
 }
@@ -60,29 +60,40 @@ class QianfanConsoleLink(BaseOperatorLink):
 
 
 class QianfanBatchInferenceOperator(BaseOperator):
-    """Creates a batch inference task once, and waits until it has ended.
+    """Runs batch inference once, on data in BOS or on a set of records, and waits until it has ended.
 
-    However often the Airflow task is tried, it has one batch inference task: a retry finds the one that an
-    earlier try has created, even if its worker was killed, and waits for it. Only after a clear, or if the
-    earlier one did not succeed, another one is created. If a user marks or clears the Airflow task, the batch
-    inference task is stopped.
+    With `input_bos_uri` and `output_bos_uri` it creates one batch inference task. With `records` and
+    `bos_uri` it submits a job: the records are uploaded, and run as one task or as many as needed.
 
-    Returns a dict: `task_id`, `run_status`, `output_uri`, `input_token_usage`, `output_token_usage`.
+    However often the Airflow task is tried, it runs batch inference once: a retry finds what an earlier try
+    has created, even if its worker was killed, and waits for it. If that did not succeed, a retry creates
+    another task, or runs the records of the job again that have no result. So does a clear, from the
+    beginning. When a user marks or clears the Airflow task, batch inference is stopped.
+
+    Returns a dict: `task_id`, `run_status`, `output_uri`, `input_token_usage` and `output_token_usage` of a
+    task; `bos_uri`, `state`, `records`, `shards` and `token_usage` of a job.
 
     :param input_bos_uri: The directory of the input, `bos:/bucket/folder/`. (templated)
     :param output_bos_uri: The directory for the output. (templated)
+    :param records: A file or directory of JSON Lines, a directory of them in BOS, the records themselves
+        (`prepare.output`), or a function that is called with the context and returns one of these; see
+        `TaskClient.submit`. (templated)
+    :param bos_uri: The directory of the job, another one for each run of the DAG and each map index:
+        `bos:/bucket/jobs/{{ run_id }}/`. After a clear, the job is in a directory beside it. (templated)
     :param endpoint: A preset service, such as `ernie-x1-turbo-32k`; exclusive with `model_id`. (templated)
     :param model_id: A model version, `amv-…`; exclusive with `endpoint`. (templated)
-    :param name: 2 to 20 characters; default the beginning of `<dag_id>.<task_id>`. (templated)
+    :param name: 2 to 20 characters; default the beginning of `<dag_id>.<task_id>`, of a job the name of its
+        directory. (templated)
     :param inference_params: Sampling parameters, such as `{"temperature": 0.2}`. (templated)
-    :param description: Default: DAG, task, run and map index. (templated)
+    :param description: Default of a task: DAG, task, run and map index. (templated)
     :param data_format: `default`, `src_tgt` or `role`; default the service's.
-    :param quota_timeout: How long to wait for a free slot if the account has too many active tasks; default
-        not at all. A duration: seconds, a `timedelta`, or text with a unit such as `2h`.
+    :param quota_timeout: How long to wait for a free slot if the account has too many active tasks, a
+        duration: seconds, a `timedelta`, or text with a unit such as `2h`; default not at all. A job always
+        waits for slots.
     :param timeout: How long to wait for the end, a duration; an `execution_timeout` of the Airflow task that
         is shorter counts instead; default 25 hours.
-    :param on_timeout: `leave` lets the batch inference task run after a timeout, so that a retry waits for it
-        again; `stop` stops it. Default `leave`.
+    :param on_timeout: `leave` lets batch inference run after a timeout, so that a retry waits for it again;
+        `stop` stops it. Default `leave`.
     :param poll_interval: The longest pause between polls, a duration; default 30 s.
     :param deferrable: Wait in the triggerer, which takes no worker slot; default the setting
         `default_deferrable` of Airflow.
@@ -92,6 +103,8 @@ class QianfanBatchInferenceOperator(BaseOperator):
     template_fields: Sequence[str] = (
         "input_bos_uri",
         "output_bos_uri",
+        "records",
+        "bos_uri",
         "endpoint",
         "model_id",
         "name",
@@ -106,8 +119,10 @@ class QianfanBatchInferenceOperator(BaseOperator):
     def __init__(
         self,
         *,
-        input_bos_uri: str,
-        output_bos_uri: str,
+        input_bos_uri: str | None = None,
+        output_bos_uri: str | None = None,
+        records: object = None,
+        bos_uri: str | None = None,
         endpoint: str | None = None,
         model_id: str | None = None,
         name: str | None = None,
@@ -125,6 +140,10 @@ class QianfanBatchInferenceOperator(BaseOperator):
         super().__init__(**kwargs)
         self.input_bos_uri = input_bos_uri
         self.output_bos_uri = output_bos_uri
+        # A function is no template, and Airflow would write its address into the serialized DAG.
+        self.records = None if callable(records) else records
+        self._records_function = records if callable(records) else None
+        self.bos_uri = bos_uri
         self.endpoint = endpoint
         self.model_id = model_id
         self.name = name
@@ -137,8 +156,7 @@ class QianfanBatchInferenceOperator(BaseOperator):
         self.poll_interval = poll_interval
         self.deferrable = deferrable
         self.qianfan_conn_id = qianfan_conn_id
-        self._key: str | None = None
-        self._task_id: str | None = None
+        self._work: Work | None = None
         self._check_arguments()
 
     def _check_arguments(self) -> None:
@@ -147,22 +165,51 @@ class QianfanBatchInferenceOperator(BaseOperator):
             raise InvalidArgumentError(f"on_timeout must be 'leave' or 'stop', not {self.on_timeout!r}")
         seconds(self.timeout, "timeout")
         seconds(self.poll_interval, "poll_interval", minimum=0.1)
-        fields = {"name": self.name or _PLACEHOLDERS["name"], **self._fields}
-        for field, value in fields.items():
+        fields = {**self._task_fields, "name": self.name or _PLACEHOLDERS["name"]}
+        if self.bos_uri is not None or self._has_records:
+            self._check_job_arguments()
+            fields |= {name: _PLACEHOLDERS[name] for name in ("input_bos_uri", "output_bos_uri")}
+        elif None in (self.input_bos_uri, self.output_bos_uri):
+            raise InvalidArgumentError(
+                "Give either input_bos_uri and output_bos_uri, or records and bos_uri",
+                hint="The first two create one batch inference task, the others a job.",
+            )
+        for name, value in fields.items():
             if is_rendered_later(value):
-                fields[field] = _PLACEHOLDERS.get(field)
+                fields[name] = _PLACEHOLDERS.get(name)
         create_request(**fields)
+
+    def _check_job_arguments(self) -> None:
+        if self.bos_uri is None or not self._has_records:
+            raise InvalidArgumentError("records and bos_uri need each other")
+        for name in ("input_bos_uri", "output_bos_uri", "quota_timeout"):
+            if getattr(self, name) is not None:
+                raise InvalidArgumentError(f"{name} is not for a job of records and bos_uri")
+        if not is_rendered_later(self.bos_uri):
+            arguments.bos_directory(self.bos_uri, "bos_uri")
+
+    @property
+    def _has_records(self) -> bool:
+        return self.records is not None or self._records_function is not None
 
     @property
     def _fields(self) -> dict[str, Any]:
-        """The arguments of `TaskClient.create` that are the same at every run."""
+        """The arguments that a task and a job have in common."""
         return {
-            "input_bos_uri": self.input_bos_uri,
-            "output_bos_uri": self.output_bos_uri,
             "endpoint": self.endpoint,
             "model_id": self.model_id,
+            "name": self.name,
             "inference_params": self.inference_params,
+            "description": self.description,
             "data_format": self.data_format,
+        }
+
+    @property
+    def _task_fields(self) -> dict[str, Any]:
+        return {
+            **self._fields,
+            "input_bos_uri": self.input_bos_uri,
+            "output_bos_uri": self.output_bos_uri,
             "quota_timeout": self.quota_timeout,
         }
 
@@ -172,57 +219,44 @@ class QianfanBatchInferenceOperator(BaseOperator):
         return QianfanHook(self.qianfan_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Create the task, or find the one of an earlier try, and wait until it has ended."""
+        """Start the work, or find that of an earlier try, and wait until it has ended."""
         with airflow_errors(), self.hook.get_conn() as client:
+            work = self._work = self._work_of(context)
             try:
-                return self._run(client, context)
+                work.start(client)
+                context["ti"].xcom_push(key=work.xcom_key, value=work.identity)
+                if IS_AIRFLOW_3:  # which asks for links at the end of the task only
+                    context["ti"].xcom_push(key=QianfanConsoleLink().xcom_key, value=_CONSOLE_URL)
+                return result_of(self._wait(client, work, self._end_time(context)))
             except WaitTimeoutError as error:
                 self._after_timeout()
-                message = timeout_message(str(error.task_id), self.on_timeout == "stop")
+                message = timeout_message(f"{work.label} {work.identity}", self.on_timeout == "stop")
                 raise AirflowException(message) from error
             except AirflowTaskTimeout:
                 self._after_timeout()
                 raise
 
-    def _run(self, client: TaskClient, context: Context) -> dict[str, Any]:
-        task_id = self._create(client, context)
-        end_time = self._end_time(context)
+    def _work_of(self, context: Context) -> Work:
+        if self.bos_uri is not None:
+            records = self._records_function or self.records
+            return JobWork(context, records, self.bos_uri, self._fields)
+        return TaskWork(context, self._task_fields)
+
+    def _wait(self, client: TaskClient, work: Work, end_time: float) -> Event:
+        poll_interval = seconds(self.poll_interval, "poll_interval")
         if not self.deferrable:
-            task = client.wait(
-                task_id,
-                timeout=max(0.0, end_time - time.time()),
-                poll_interval=self.poll_interval,
-                raise_on_failure=False,
-            )
-            return self._result(task)
-        task = client.get(task_id)  # a retry may find that it has ended
-        if task.is_final:
-            return self._result(task)
-        trigger = QianfanTaskTrigger(
-            task_ids=[task_id],
+            return work.wait(client, max(0.0, end_time - time.time()), poll_interval)
+        if event := work.outcome(client):  # a retry may find that it has ended
+            return event
+        trigger = work.trigger(
             qianfan_conn_id=self.qianfan_conn_id,
-            poll_interval=seconds(self.poll_interval, "poll_interval"),
+            poll_interval=poll_interval,
             end_time=end_time,
             stop_on_kill=True,
             stop_on_timeout=self.on_timeout == "stop",
         )
         self.defer(trigger=trigger, method_name="execute_complete")
-        return {}
-
-    def _create(self, client: TaskClient, context: Context) -> str:
-        ti = context["ti"]
-        self._key = idempotency_key(context)
-        created = client.create(
-            name=self.name or f"{ti.dag_id}.{ti.task_id}"[:_MAX_NAME],
-            description=self.description or f"Airflow: {_path(ti)}"[:_MAX_DESCRIPTION],
-            idempotency_key=self._key,
-            **self._fields,
-        )
-        self._task_id = created.task_id
-        ti.xcom_push(key="task_id", value=created.task_id)
-        if IS_AIRFLOW_3:  # which asks for links when the task has ended, but it may be deferred for a day
-            ti.xcom_push(key=QianfanConsoleLink().xcom_key, value=_CONSOLE_URL)
-        return created.task_id
+        raise AssertionError("defer() has raised")
 
     def _end_time(self, context: Context) -> float:
         end_time = time.time() + seconds(self.timeout, "timeout")
@@ -233,43 +267,31 @@ class QianfanBatchInferenceOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Return the result when the trigger has fired, or fail."""
-        if event.get("status") != "ended":
-            raise AirflowException(str(event.get("message", f"unknown event: {event}")))
-        return self._result(Task.model_validate(event["tasks"][0]))
-
-    def _result(self, task: Task) -> dict[str, Any]:
-        check_success([task])
-        return {
-            "task_id": task.task_id,
-            "run_status": str(task.run_status),
-            "output_uri": task.output_uri,
-            "input_token_usage": task.input_token_usage,
-            "output_token_usage": task.output_token_usage,
-        }
+        return result_of(event)
 
     def on_kill(self) -> None:
-        """Stop the task: the Airflow task was marked or cleared, or its worker is shutting down."""
-        if self._key is None:
-            return
-        # Another client than that of `execute`, which this may have interrupted at any statement.
-        with airflow_errors(), self.hook.get_conn() as client:
-            task_id = self._task_id or find_task(client, self._key)
-            if task_id:
-                client.stop(task_id)
+        """Stop the work: the Airflow task was marked or cleared, or its worker is shutting down."""
+        if self._work:
+            # Another client than that of `execute`, which this may have interrupted at any statement.
+            with airflow_errors(), self.hook.get_conn() as client:
+                self._work.stop(client)
 
     def _after_timeout(self) -> None:
         if self.on_timeout == "stop":
             self.on_kill()
-        self._key = None  # nothing is left to stop when Airflow calls `on_kill` after its own timeout
+        self._work = None  # Airflow calls `on_kill` after its own timeout, when nothing is left to stop
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """Return the directories of input and output; called by the OpenLineage provider, if it is there."""
         from airflow.providers.common.compat.openlineage.facet import Dataset
         from airflow.providers.openlineage.extractors import OperatorLineage
 
+        def datasets(uri: object) -> list[Dataset]:
+            return [Dataset(*dataset_name(uri))] if isinstance(uri, str) and uri.startswith("bos:") else []
+
         return OperatorLineage(
-            inputs=[Dataset(*dataset_name(self.input_bos_uri))],
-            outputs=[Dataset(*dataset_name(self.output_bos_uri))],
+            inputs=datasets(self.records if self.bos_uri else self.input_bos_uri),
+            outputs=datasets(self.bos_uri or self.output_bos_uri),
         )
 
 
@@ -313,6 +335,51 @@ class QianfanDeleteTasksOperator(BaseOperator):
                 self.log.info("Task %s: %s %s", outcome.task_id, outcome.outcome, outcome.error or "")
             report.raise_for_failures()
         return {outcome.task_id: outcome.outcome for outcome in report}
+
+
+class QianfanJobResultsOperator(BaseOperator):
+    """Downloads the results of a job that has ended, or hands them to a function.
+
+    Returns a dict: the number of records by outcome (`succeeded`, `failed`, …), and `path`; or what the
+    function returns.
+
+    :param bos_uri: The directory of the job, as `QianfanBatchInferenceOperator` returns it. (templated)
+    :param path: A file to write, one JSON object per line, in the order of the records; it appears when it is
+        whole. Exclusive with `python_callable`. (templated)
+    :param python_callable: A function that is called with an iterator over the results.
+    :param qianfan_conn_id: The connection; default `qianfan_default`. (templated)
+    """
+
+    template_fields: Sequence[str] = ("bos_uri", "path", "qianfan_conn_id")
+
+    def __init__(
+        self,
+        *,
+        bos_uri: str,
+        path: str | None = None,
+        python_callable: Callable[[Iterator[Result]], Any] | None = None,
+        qianfan_conn_id: str = QianfanHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.bos_uri = bos_uri
+        self.path = path
+        self.python_callable = python_callable
+        self.qianfan_conn_id = qianfan_conn_id
+        if (path is None) == (python_callable is None):
+            raise InvalidArgumentError("Exactly one of path and python_callable must be given")
+
+    def execute(self, context: Context) -> Any:  # noqa: ARG002
+        """Read the results from the object storage."""
+        with airflow_errors(), QianfanHook(self.qianfan_conn_id).get_conn() as client:
+            job = client.job(self.bos_uri)
+            status = job.status()
+            if not status.is_final:
+                raise AirflowException(f"Job {self.bos_uri} is {status.state}; its results come at its end")
+            results = job.results(ordered=True)
+            if self.python_callable:
+                return self.python_callable(results)
+            return {"path": self.path, **write_results(results, Path(str(self.path)))}
 
 
 class QianfanPurgeOperator(BaseOperator):
@@ -391,37 +458,20 @@ class QianfanPurgeOperator(BaseOperator):
         return {"planned": len(plan), **{name: count for name, count in report.counts.items() if count}}
 
 
-def idempotency_key(context: Context) -> str:
-    """Return what identifies a run of an Airflow task: equal in every retry, another one after a clear.
-
-    A clear raises `max_tries` by the tries that were made, so it counts the generation.
-    """
-    ti = context["ti"]
-    generation = max(0, ti.max_tries - (context["task"].retries or 0))
-    identity = json.dumps([ti.dag_id, ti.task_id, ti.run_id, ti.map_index, generation])
-    return f"airflow-{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
-
-
-def find_task(client: TaskClient, key: str) -> str | None:
-    """Return the id of the task that has an idempotency key, if it was created just now."""
-    recent = client.list(newer_than=_JUST_NOW)
-    return next((task.task_id for task in recent if task.idempotency_key == key), None)
-
-
-def check_success(tasks: Iterable[Task]) -> None:
-    """Raise `AirflowException` if a task did not end as Done."""
-    if failed := [task for task in tasks if not task.is_success]:
-        raise AirflowException("; ".join(map(_failure_of, failed)))
-
-
-def _failure_of(task: Task) -> str:
-    reason = f": {task.error_reason}" if task.error_reason else ""
-    return f"Task {task.task_id} ended as {task.run_status}{reason}"
-
-
-def several(tasks: str | Iterable[str]) -> list[str]:
-    """Return ids as a list, also a single one."""
-    return [tasks] if isinstance(tasks, str) else list(tasks)
+def write_results(results: Iterable[Result], path: Path) -> dict[str, int]:
+    """Write results as JSON Lines, and return their number by outcome; the file appears when it is whole."""
+    outcomes = Counter[str]()
+    with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=path.name, delete=False) as file:
+        try:
+            for result in results:
+                file.write(f"{result.model_dump_json()}\n")
+                outcomes[result.outcome] += 1
+            file.close()
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+    return dict(outcomes)
 
 
 def is_rendered_later(value: object) -> bool:
@@ -437,8 +487,3 @@ def dataset_name(uri: str) -> tuple[str, str]:
     """Return namespace and name by which OpenLineage knows a directory in BOS."""
     bucket, _, path = uri.removeprefix("bos:/").partition("/")
     return f"bos://{bucket}", path
-
-
-def _path(ti: Any) -> str:
-    parts = [ti.dag_id, ti.task_id, ti.run_id, *([ti.map_index] if ti.map_index >= 0 else [])]
-    return " / ".join(map(str, parts))

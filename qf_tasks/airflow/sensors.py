@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from qf_tasks.airflow._compat import AirflowException, BaseSensorOperator, Context, conf
+from qf_tasks.airflow._compat import BaseSensorOperator, Context, conf
+from qf_tasks.airflow._work import check_event, check_success, several
 from qf_tasks.airflow.hooks import QianfanHook, airflow_errors
-from qf_tasks.airflow.operators import check_success, several
 from qf_tasks.airflow.triggers import QianfanTaskTrigger
 from qf_tasks.models import Task
 
@@ -75,6 +75,5 @@ class QianfanTaskSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> None:  # noqa: ARG002
         """Return when the trigger has fired, or fail."""
-        if event.get("status") != "ended":
-            raise AirflowException(str(event.get("message", f"unknown event: {event}")))
-        check_success(Task.model_validate(task) for task in event["tasks"])
+        check_event(event)
+        check_success([Task.model_validate(task) for task in event["tasks"]])

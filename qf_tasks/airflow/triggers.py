@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,10 @@ from qf_tasks.errors import QfTasksError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from qf_tasks import AsyncTaskClient
+    from qf_tasks.jobs.models import JobStatus
+    from qf_tasks.models import Task
+
+Event = dict[str, Any]
 
 _LOOKUP_TIMEOUT = 10.0  # seconds: a triggerer that shuts down may not answer any more
 
@@ -67,7 +71,7 @@ class QianfanTrigger(BaseTrigger):
         """What is waited for, as messages name it."""
 
     @abstractmethod
-    async def wait(self, client: AsyncTaskClient, timeout: float | None) -> dict[str, Any]:
+    async def wait(self, client: AsyncTaskClient, timeout: float | None) -> Event:
         """Return the event of success when the work has ended.
 
         :param client: The client that all triggers of the connection share.
@@ -92,7 +96,7 @@ class QianfanTrigger(BaseTrigger):
         if self.stop_on_kill:
             await self._stop()
 
-    async def _event(self) -> dict[str, Any]:
+    async def _event(self) -> Event:
         timeout = None if self.end_time is None else max(0.0, self.end_time - time.time())
         try:
             async with _shared_client(self.qianfan_conn_id) as client:
@@ -147,19 +151,62 @@ class QianfanTaskTrigger(QianfanTrigger):
     @property
     def subject(self) -> str:
         """The ids of the tasks."""
-        return ", ".join(self.task_ids)
+        return f"Task {', '.join(self.task_ids)}"
 
-    async def wait(self, client: AsyncTaskClient, timeout: float | None) -> dict[str, Any]:
+    async def wait(self, client: AsyncTaskClient, timeout: float | None) -> Event:
         """Return an event with all tasks."""
         tasks = await client.wait_all(
             self.task_ids, timeout=timeout, poll_interval=self.poll_interval, raise_on_failure=False
         )
-        return {"status": "ended", "tasks": [task.model_dump(mode="json") for task in tasks.values()]}
+        return tasks_event(tasks.values())
 
     async def stop(self, client: AsyncTaskClient) -> None:
         """Stop those tasks that have not ended."""
         report = await client.stop_many(self.task_ids)
         report.raise_for_failures()
+
+
+class QianfanJobTrigger(QianfanTrigger):
+    """Runs a job, and fires when all its tasks have ended, well or not.
+
+    :param bos_uri: The directory of the job.
+    :param kwargs: As for `QianfanTrigger`.
+    """
+
+    def __init__(self, *, bos_uri: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.bos_uri = bos_uri
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class and the arguments, which are JSON values."""
+        path, kwargs = super().serialize()
+        return path, {"bos_uri": self.bos_uri, **kwargs}
+
+    @property
+    def subject(self) -> str:
+        """The directory of the job."""
+        return f"Job {self.bos_uri}"
+
+    async def wait(self, client: AsyncTaskClient, timeout: float | None) -> Event:
+        """Create tasks as slots become free; return an event with the status of the job."""
+        job = await client.job(self.bos_uri)
+        status = await job.run(timeout=timeout, poll_interval=self.poll_interval, raise_on_failure=False)
+        return job_event(status)
+
+    async def stop(self, client: AsyncTaskClient) -> None:
+        """Stop its tasks, and have it submit no more."""
+        job = await client.job(self.bos_uri)
+        await job.stop()
+
+
+def tasks_event(tasks: Iterable[Task]) -> Event:
+    """Return the event of tasks that have ended."""
+    return {"status": "ended", "tasks": [task.model_dump(mode="json") for task in tasks]}
+
+
+def job_event(status: JobStatus) -> Event:
+    """Return the event of a job that has ended; its tasks, perhaps hundreds, are left out."""
+    return {"status": "ended", "job": {**status.model_dump(mode="json"), "tasks": []}}
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""DAGs run by `dag.test()`, with the database, the XComs and the triggers of the Airflow that is installed."""
+"""DAGs run by `dag.test()`, with database, XComs and triggers of the Airflow that is installed."""
 
 from __future__ import annotations
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +18,12 @@ from qf_tasks.airflow._compat import AirflowException, AirflowTaskTimeout
 from qf_tasks.airflow.operators import (
     QianfanBatchInferenceOperator,
     QianfanDeleteTasksOperator,
+    QianfanJobResultsOperator,
     QianfanPurgeOperator,
 )
 from qf_tasks.airflow.sensors import QianfanTaskSensor
-from qf_tasks.errors import InvalidArgumentError
+from qf_tasks.airflow.triggers import job_event
+from qf_tasks.errors import InvalidArgumentError, TaskFailedError, WaitTimeoutError
 from qf_tasks.sandbox import Fault, Sandbox
 
 from .conftest import context_of
@@ -272,6 +276,167 @@ def test_init_templates_are_not_checked() -> None:
         name="{{ run_id }}",
         inference_params={"temperature": "{{ params.temperature }}"},
     )
+
+
+JOB = "bos:/bucket/jobs/nightly/"
+RECORDS = [{"id": "1", "query": "1+1?"}, {"id": "2", "query": "2+2?"}]
+
+
+def job(**arguments: Any) -> QianfanBatchInferenceOperator:
+    task = {"input_bos_uri": None, "output_bos_uri": None}
+    return inference(**{**task, "records": RECORDS, "bos_uri": JOB, **arguments})
+
+
+def test_job_records_are_uploaded_and_run(sandbox: Sandbox) -> None:
+    operator = job(deferrable=False)
+    thread = threading.Thread(target=finish_when_created, args=[sandbox])
+    thread.start()
+    context = context_of(operator)
+
+    result = operator.execute(context)
+
+    thread.join()
+    assert result == json.loads(json.dumps(result))
+    assert (result["bos_uri"], result["state"], result["records"]) == (JOB, "Done", 2)
+    assert context["ti"].xcoms["bos_uri"] == JOB
+
+
+def test_job_defers_with_its_directory() -> None:
+    assert defer(job()).bos_uri == JOB
+
+
+def test_job_records_of_a_function_get_the_context() -> None:
+    seen = []
+
+    def records(context: Any) -> list[dict[str, str]]:
+        seen.append(context["ti"].run_id)
+        return RECORDS
+
+    defer(job(records=records))
+
+    assert seen == ["manual__1"]
+
+
+def test_job_retry_is_the_same_job(sandbox: Sandbox) -> None:
+    for _ in range(2):
+        defer(job())
+
+    assert len(sandbox.tasks) == 1
+
+
+def test_job_after_a_clear_has_a_directory_of_its_own(sandbox: Sandbox) -> None:
+    defer(job())
+    operator = job()
+
+    trigger = defer(operator, context_of(operator, max_tries=3))
+
+    assert trigger.bos_uri == "bos:/bucket/jobs/nightly-rerun-1/"
+    assert len(sandbox.tasks) == 2
+
+
+def test_job_killed_is_stopped_and_its_retry_runs_the_records_again(sandbox: Sandbox) -> None:
+    operator = job()
+    defer(operator)
+    operator.on_kill()
+    sandbox.advance(60)
+
+    defer(job())
+
+    assert [task["runStatus"] for task in sandbox.tasks.values()] == ["Stopped", "Queuing"]
+
+
+def test_job_killed_before_it_is_submitted_sends_nothing_to_the_service(sandbox: Sandbox) -> None:
+    operator = job(records="missing.jsonl")
+    with pytest.raises(AirflowException, match=r"missing\.jsonl"):
+        operator.execute(context_of(operator))
+
+    operator.on_kill()
+
+    assert sandbox.tasks == {}
+
+
+def test_job_that_failed_raises_with_the_shards(sandbox: Sandbox) -> None:
+    operator = job()
+    defer(operator)
+    for _ in range(2):  # a shard is tried again once
+        (active,) = (
+            task_id for task_id, task in sandbox.tasks.items() if task["runStatus"] in ("Queuing", "Running")
+        )
+        sandbox.set_status(active, "Failed")
+        with sandbox.client() as client, suppress(WaitTimeoutError, TaskFailedError):
+            client.job(JOB).run(timeout=0.1)
+
+    with pytest.raises(AirflowException, match="ended as Failed; shards that failed: 0001"):
+        operator.execute_complete({}, status_event(sandbox))
+
+
+def status_event(sandbox: Sandbox) -> Any:
+    with sandbox.client() as client:
+        return job_event(client.job(JOB).status())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"records": None}, "records and bos_uri need each other"),
+        ({"bos_uri": None}, "records and bos_uri need each other"),
+        ({"records": None, "bos_uri": None}, "Give either input_bos_uri and output_bos_uri, or records"),
+        ({"bos_uri": "s3://bucket/jobs/"}, "bos_uri"),
+        ({"quota_timeout": "1h"}, "quota_timeout is not for a job"),
+        ({"input_bos_uri": "bos:/bucket/in/"}, "input_bos_uri is not for a job"),
+        ({"endpoint": None}, "Exactly one of endpoint and model_id"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
+)
+def test_init_invalid_job_raises_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        job(**arguments)
+
+
+def finished_job(sandbox: Sandbox) -> None:
+    with sandbox.client() as client:
+        client.submit(RECORDS, bos_uri=JOB, endpoint="e")
+        sandbox.advance(3600)
+        client.job(JOB).run(poll_interval=0.1)
+
+
+def test_job_results_are_downloaded_in_order(sandbox: Sandbox, tmp_path: Path) -> None:
+    finished_job(sandbox)
+    path = tmp_path / "results.jsonl"
+    operator = QianfanJobResultsOperator(task_id="results", bos_uri=JOB, path=str(path))
+
+    result = operator.execute(context_of(operator))
+
+    assert result == {"path": str(path), "succeeded": 2}
+    assert [json.loads(line)["id"] for line in path.read_text("utf-8").splitlines()] == ["1", "2"]
+    assert list(tmp_path.glob("results*")) == [path]
+
+
+def test_job_results_are_handed_to_a_function(sandbox: Sandbox) -> None:
+    finished_job(sandbox)
+    operator = QianfanJobResultsOperator(
+        task_id="results", bos_uri=JOB, python_callable=lambda results: [result.id for result in results]
+    )
+
+    assert operator.execute(context_of(operator)) == ["1", "2"]
+
+
+def test_job_results_of_a_running_job_raise(sandbox: Sandbox, tmp_path: Path) -> None:
+    with sandbox.client() as client:
+        client.submit(RECORDS, bos_uri=JOB, endpoint="e")
+    path = tmp_path / "results.jsonl"
+    operator = QianfanJobResultsOperator(task_id="results", bos_uri=JOB, path=str(path))
+
+    with pytest.raises(AirflowException, match="is Running; its results come at its end"):
+        operator.execute(context_of(operator))
+
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"path": "p", "python_callable": list}])
+def test_job_results_need_one_target(arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError, match="Exactly one of path and python_callable"):
+        QianfanJobResultsOperator(task_id="results", bos_uri=JOB, **arguments)
 
 
 def test_openlineage_datasets_are_the_directories() -> None:

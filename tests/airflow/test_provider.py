@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import distribution
 
 from qf_tasks import Settings
 from qf_tasks.airflow import get_provider_info
@@ -16,11 +16,12 @@ INFO = get_provider_info()
 
 def test_entry_point_is_the_provider_info() -> None:
     (entry_point,) = (
-        entry for entry in entry_points(group="apache_airflow_provider") if entry.dist.name == "qf-tasks"
+        entry
+        for entry in distribution(INFO["package-name"]).entry_points
+        if entry.group == "apache_airflow_provider"
     )
 
     assert entry_point.load()() == INFO
-    assert INFO["package-name"] == entry_point.dist.name
 
 
 def test_provider_info_is_accepted_by_airflow() -> None:
@@ -29,7 +30,9 @@ def test_provider_info_is_accepted_by_airflow() -> None:
     manager = ProvidersManager()
 
     assert "qf-tasks" in manager.providers
-    assert manager.hooks["qianfan"].hook_class_name.endswith("QianfanHook")
+    hook = manager.hooks["qianfan"]
+    assert hook
+    assert hook.hook_class_name.endswith("QianfanHook")
 
 
 def test_provider_info_modules_and_classes_exist() -> None:

@@ -14,7 +14,7 @@ from airflow.triggers.base import TriggerEvent
 
 from qf_tasks.airflow import triggers
 from qf_tasks.airflow._compat import HAS_TRIGGER_ON_KILL
-from qf_tasks.airflow.triggers import QianfanTaskTrigger
+from qf_tasks.airflow.triggers import QianfanJobTrigger, QianfanTaskTrigger, QianfanTrigger
 from qf_tasks.sandbox import Sandbox
 
 DESCRIBE, LIST, STOP = "DescribeBatchInferenceTask", "DescribeBatchInferenceTasks", "StopBatchInferenceTask"
@@ -31,7 +31,7 @@ def trigger_for(*task_ids: str, **arguments: Any) -> QianfanTaskTrigger:
     return QianfanTaskTrigger(**json.loads(json.dumps(kwargs)))
 
 
-async def event_of(trigger: QianfanTaskTrigger) -> dict[str, Any]:
+async def event_of(trigger: QianfanTrigger) -> dict[str, Any]:
     events = [event async for event in trigger.run()]
     assert len(events) == 1
     assert isinstance(events[0], TriggerEvent)
@@ -116,6 +116,32 @@ def test_run_many_triggers_share_polls_and_close_the_client(sandbox: Sandbox) ->
     assert triggers._clients == {}
 
 
+def test_run_job_creates_tasks_and_fires_with_the_status(sandbox: Sandbox) -> None:
+    uri = "bos:/bucket/jobs/nightly/"
+    with sandbox.client() as client:
+        client.submit([{"query": "1+1?"}, {"query": "2+2?"}], bos_uri=uri, endpoint="e")
+    sandbox.advance(3600)
+    trigger = QianfanJobTrigger(bos_uri=uri, qianfan_conn_id="qianfan_default", poll_interval=0.1)
+    _, kwargs = trigger.serialize()
+
+    event = asyncio.run(event_of(QianfanJobTrigger(**json.loads(json.dumps(kwargs)))))
+
+    assert event["status"] == "ended"
+    assert (event["job"]["state"], event["job"]["records_done"]) == ("Done", 2)
+
+
+def test_on_kill_job_stops_it(sandbox: Sandbox) -> None:
+    uri = "bos:/bucket/jobs/nightly/"
+    with sandbox.client() as client:
+        client.submit([{"query": "1+1?"}], bos_uri=uri, endpoint="e")
+    trigger = QianfanJobTrigger(bos_uri=uri, qianfan_conn_id="qianfan_default", stop_on_kill=True)
+
+    asyncio.run(trigger.on_kill())
+
+    assert "bos:/bucket/jobs/nightly/stopped.json" in sandbox.objects
+    assert count(sandbox, STOP) == 1
+
+
 def test_run_triggers_of_a_broken_connection_all_fire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", json.dumps({"conn_type": "qianfan"}))
 
@@ -179,10 +205,12 @@ def test_cancel_before_airflow_33_stops_the_task_unless_it_is_still_deferred(
 
 
 @before_airflow_33
-def test_cancel_before_airflow_33_unknown_state_stops_nothing(sandbox: Sandbox) -> None:
+def test_cancel_before_airflow_33_unknown_state_stops_nothing(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task_id = sandbox.add_task(run_status="Running")
     trigger = trigger_for(task_id, stop_on_kill=True)
-    trigger.task_instance = SimpleNamespace()
+    monkeypatch.setattr(trigger, "task_instance", SimpleNamespace())
 
     asyncio.run(cancel_when_polled(sandbox, trigger))
 
