@@ -113,7 +113,7 @@ class QianfanBatchInferenceOperator(BaseOperator):
         "qianfan_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"inference_params": "json"}
-    operator_extra_links = (QianfanConsoleLink(),)
+    operator_extra_links: Sequence[BaseOperatorLink] = (QianfanConsoleLink(),)
     ui_color = "#e6f0ff"
 
     def __init__(
@@ -141,7 +141,7 @@ class QianfanBatchInferenceOperator(BaseOperator):
         self.input_bos_uri = input_bos_uri
         self.output_bos_uri = output_bos_uri
         # A function is no template, and Airflow would write its address into the serialized DAG.
-        self.records = None if callable(records) else records
+        self.records: object = None if callable(records) else records
         self._records_function = records if callable(records) else None
         self.bos_uri = bos_uri
         self.endpoint = endpoint

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from airflow import __version__
@@ -36,13 +36,22 @@ except ImportError:
     from airflow.models import DAG
 from qf_tasks.airflow.operators import QianfanBatchInferenceOperator
 
-def dag_of(name, schedule=None, mapped=False, **arguments):
+def records(context):
+    return [{"query": f"{number} + {number}?"} for number in range(100)]
+
+def dag_of(name, schedule=None, mapped=False, job=False, **arguments):
     start, end = datetime(2026, 1, 1), datetime(2026, 1, 3)
     with DAG(name, schedule=schedule, start_date=start, end_date=end, catchup=False) as dag:
         common = dict(
             task_id="ask", retries=2, retry_delay=timedelta(seconds=1), endpoint="ernie-x1-turbo-32k",
-            output_bos_uri="bos:/bucket/{{ run_id }}/out/", poll_interval=1.0, **arguments,
+            poll_interval=1.0, **arguments,
         )
+        if job:
+            QianfanBatchInferenceOperator(
+                records=records, bos_uri="bos:/bucket/jobs/{{ run_id }}/", **common
+            )
+            return dag
+        common["output_bos_uri"] = "bos:/bucket/{{ run_id }}/out/"
         if mapped:
             sources = [f"bos:/bucket/in/{number}/" for number in range(15)]
             QianfanBatchInferenceOperator.partial(**common).expand(input_bos_uri=sources)
@@ -52,6 +61,7 @@ def dag_of(name, schedule=None, mapped=False, **arguments):
 
 deferred = dag_of("deferred", deferrable=True)
 running = dag_of("running", deferrable=False)
+job = dag_of("job", job=True, deferrable=True)
 mapped = dag_of("mapped", mapped=True, deferrable=True)
 daily = dag_of("daily", schedule="@daily", deferrable=True)
 leave = dag_of("leave", deferrable=True, timeout=5)
@@ -218,9 +228,44 @@ def test_timeout(airflow: Airflow, service: Sandbox, dag: str, left: str) -> Non
     assert count(service, CREATE) == (1 if left == "Running" else 3)
 
 
-def test_backfill(airflow: Airflow, service: Sandbox, tmp_path: Path) -> None:  # noqa: ARG001
-    import threading
+def test_job_worker_killed_in_its_first_create(airflow: Airflow, service: Sandbox) -> None:
+    service.inject(Fault.slow(10), action=CREATE)
+    run = airflow.trigger("job")
+    until(lambda: service.tasks, "the task exists")
 
+    airflow.kill_worker(service.port)
+
+    airflow.wait_for("job", run, "deferred")
+    service.advance(200_000)
+    airflow.wait_for("job", run, "success")
+    assert count(service, CREATE) == 1
+
+
+def test_job_marked_failed(airflow: Airflow, service: Sandbox) -> None:
+    run = airflow.trigger("job")
+    airflow.wait_for("job", run, "deferred")
+
+    airflow.mark("job", run, "failed")
+
+    wait_for_stop(service, time.monotonic())
+    assert f"bos:/bucket/jobs/{run}/stopped.json" in service.objects
+
+
+def test_job_cleared(airflow: Airflow, service: Sandbox) -> None:
+    run = airflow.trigger("job")
+    airflow.wait_for("job", run, "deferred")
+
+    airflow.clear("job", run)
+
+    wait_for_stop(service, time.monotonic())
+    until(lambda: len(service.tasks) == 2, "another job is submitted")
+    assert f"bos:/bucket/jobs/{run}-rerun-1/job.json" in service.objects
+    airflow.wait_for("job", run, "deferred")
+    service.advance(200_000)
+    airflow.wait_for("job", run, "success")
+
+
+def test_backfill(airflow: Airflow, service: Sandbox) -> None:
     thread = threading.Thread(target=airflow.backfill, args=["daily", "2026-01-01", "2026-01-02"])
     thread.start()
     until(lambda: len(service.tasks) == 2, "two tasks are created")
