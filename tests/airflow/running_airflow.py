@@ -177,12 +177,14 @@ class Airflow:
             return f"Bearer {json.load(response)['access_token']}"
 
     def _run(self, *arguments: str) -> None:
-        subprocess.run(
-            [sys.executable, "-m", "airflow", *arguments],
-            env={**os.environ, **self._environment},
-            check=True,
-            capture_output=True,
-        )
+        with (self.home / "commands.log").open("ab") as log:
+            subprocess.run(
+                [sys.executable, "-m", "airflow", *arguments],
+                env={**os.environ, **self._environment},
+                check=True,
+                stdout=log,
+                stderr=log,
+            )
 
 
 def _settings(home: Path, port: int) -> dict[str, str]:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import runpy
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from qf_tasks.sandbox import Sandbox
 
+PAGE = Path(__file__).parents[2] / ".github" / "docs" / "airflow.md"
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 DAGS = Path(os.environ["AIRFLOW_HOME"], "dags")
 CREATE, DELETE = "CreateBatchInferenceTask", "DeleteBatchInferenceTask"
 
 INFERENCE = """
 from datetime import datetime
-try:
-    from airflow.sdk import DAG
-except ImportError:
-    from airflow.models import DAG
+from airflow import DAG
 from qf_tasks.airflow.operators import QianfanBatchInferenceOperator, QianfanDeleteTasksOperator
 from qf_tasks.airflow.sensors import QianfanTaskSensor
 
@@ -65,17 +66,60 @@ def running_clock(sandbox: Sandbox) -> Iterator[None]:
     thread.join()
 
 
-def run_dag(name: str, code: str) -> Any:
-    """Run the DAG of a file in the folder of DAGs, and return the DAG run."""
-    path = DAGS / f"{name}.py"
+def run_dag(code: str) -> str:
+    """Run the DAG of a file in the folder of DAGs, and return the state of the DAG run."""
+    path = DAGS / f"{hashlib.md5(code.encode()).hexdigest()}.py"  # noqa: S324
     path.write_text(code, "utf-8")
-    return runpy.run_path(str(path))["dag"].test()
+    try:
+        return str(runpy.run_path(str(path))["dag"].test().state)
+    finally:
+        path.unlink()
+
+
+def example(dag: str) -> str:
+    """Return the code of an example of the documentation."""
+    (code,) = (code for code in EXAMPLES if f'DAG("{dag}"' in code)
+    return str(code)
+
+
+def count(sandbox: Sandbox, action: str) -> int:
+    return sum(request.action == action for request in sandbox.requests)
 
 
 def test_dag_creates_waits_and_deletes(sandbox: Sandbox) -> None:
-    run = run_dag("inference", INFERENCE)
+    assert run_dag(INFERENCE) == "success"
 
-    assert run.state == "success"
     assert sandbox.tasks == {}
-    actions = [request.action for request in sandbox.requests]
-    assert (actions.count(CREATE), actions.count(DELETE)) == (1, 1)
+    assert (count(sandbox, CREATE), count(sandbox, DELETE)) == (1, 1)
+
+
+def test_example_nightly_writes_the_answers() -> None:
+    assert run_dag(example("nightly")) == "success"
+
+    assert len(Path("answers.jsonl").read_text("utf-8").splitlines()) == 100
+
+
+def test_example_subjects_runs_a_job_for_each(sandbox: Sandbox) -> None:
+    for subject in ("law", "physics"):
+        sandbox.put(f"bos:/my-bucket/prepared/{subject}/a.jsonl", '{"id": "1", "query": "Why?"}\n')
+
+    assert run_dag(example("subjects")) == "success"
+
+    assert sorted(task["inputBosUri"] for task in sandbox.tasks.values()) == [
+        "bos:/my-bucket/prepared/law/",
+        "bos:/my-bucket/prepared/physics/",
+    ]
+
+
+def test_example_purge_deletes_old_tasks(sandbox: Sandbox) -> None:
+    old = sandbox.now - timedelta(days=60)
+    sandbox.add_tasks(3, name="nightly-1", create_time=old, finish_time=old)
+    kept = sandbox.add_tasks(20, name="nightly-2")
+
+    assert run_dag(example("purge")) == "success"
+
+    assert list(sandbox.tasks) == kept
+
+
+def test_examples_are_all_tested() -> None:
+    assert len(EXAMPLES) == 3

@@ -30,18 +30,15 @@ CREATE, STOP, GET, LIST = (
 
 DAGS = """
 from datetime import datetime, timedelta
-try:
-    from airflow.sdk import DAG
-except ImportError:
-    from airflow.models import DAG
+from airflow import DAG
 from qf_tasks.airflow.operators import QianfanBatchInferenceOperator
 
 def records(context):
     return [{"query": f"{number} + {number}?"} for number in range(100)]
 
 def dag_of(name, schedule=None, mapped=False, job=False, **arguments):
-    start, end = datetime(2026, 1, 1), datetime(2026, 1, 3)
-    with DAG(name, schedule=schedule, start_date=start, end_date=end, catchup=False) as dag:
+    end = datetime(2026, 1, 3) if schedule else None
+    with DAG(name, schedule=schedule, start_date=datetime(2026, 1, 1), end_date=end, catchup=False) as dag:
         common = dict(
             task_id="ask", retries=2, retry_delay=timedelta(seconds=1), endpoint="ernie-x1-turbo-32k",
             poll_interval=1.0, **arguments,
