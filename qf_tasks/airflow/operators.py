@@ -77,7 +77,7 @@ class QianfanBatchInferenceOperator(BaseOperator):
     :param output_bos_uri: The directory for the output. (templated)
     :param records: A file or directory of JSON Lines, a directory of them in BOS, the records themselves
         (`prepare.output`), or a function that is called with the context and returns one of these; see
-        `TaskClient.submit`. (templated)
+        `TaskClient.submit`. (a path is templated)
     :param bos_uri: The directory of the job, another one for each run of the DAG and each map index:
         `bos:/bucket/jobs/{{ run_id }}/`. After a clear, the job is in a directory beside it. (templated)
     :param endpoint: A preset service, such as `ernie-x1-turbo-32k`; exclusive with `model_id`. (templated)
@@ -140,9 +140,10 @@ class QianfanBatchInferenceOperator(BaseOperator):
         super().__init__(**kwargs)
         self.input_bos_uri = input_bos_uri
         self.output_bos_uri = output_bos_uri
-        # A function is no template, and Airflow would write its address into the serialized DAG.
-        self.records: object = None if callable(records) else records
-        self._records_function = records if callable(records) else None
+        # Only a path is a template: braces in the text of records are not meant for Jinja.
+        is_template = isinstance(records, str) or hasattr(records, "resolve")
+        self.records: object = records if is_template else None
+        self._plain_records = None if is_template else records
         self.bos_uri = bos_uri
         self.endpoint = endpoint
         self.model_id = model_id
@@ -190,7 +191,7 @@ class QianfanBatchInferenceOperator(BaseOperator):
 
     @property
     def _has_records(self) -> bool:
-        return self.records is not None or self._records_function is not None
+        return self.records is not None or self._plain_records is not None
 
     @property
     def _fields(self) -> dict[str, Any]:
@@ -238,7 +239,7 @@ class QianfanBatchInferenceOperator(BaseOperator):
 
     def _work_of(self, context: Context) -> Work:
         if self.bos_uri is not None:
-            records = self._records_function or self.records
+            records = self.records if self._plain_records is None else self._plain_records
             return JobWork(context, records, self.bos_uri, self._fields)
         return TaskWork(context, self._task_fields)
 

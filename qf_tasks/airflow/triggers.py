@@ -102,21 +102,23 @@ class QianfanTrigger(BaseTrigger):
             async with _shared_client(self.qianfan_conn_id) as client:
                 return await self.wait(client, timeout)
         except WaitTimeoutError:
-            if self.stop_on_timeout:
-                await self._stop()
-            return {"status": "timeout", "message": timeout_message(self.subject, self.stop_on_timeout)}
+            is_stopped = self.stop_on_timeout and await self._stop()
+            return {"status": "timeout", "message": timeout_message(self.subject, is_stopped)}
         except QfTasksError as error:
             return {"status": "error", "message": message_of(error)}
 
-    async def _stop(self) -> None:
+    async def _stop(self) -> bool:
+        """Stop the work; log a failure, and return whether there was none."""
         try:
             async with _shared_client(self.qianfan_conn_id) as client:
                 await self.stop(client)
         except QfTasksError as error:
-            self.log.error("Stopping failed: %s", message_of(error))
+            self.log.error("%s was not stopped: %s", self.subject, message_of(error))
+            return False
+        return True
 
     async def _is_to_be_stopped(self) -> bool:
-        """Return why this trigger was cancelled: before 3.3, Airflow does not say.
+        """Return whether a user or a timeout has cancelled this: Airflow before 3.3 does not say.
 
         A triggerer that restarts, or passes the trigger on, leaves the task deferred.
         """

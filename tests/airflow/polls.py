@@ -32,7 +32,7 @@ async def client_of_its_own(conn_id: str) -> AsyncIterator[AsyncTaskClient]:
         yield client
 
 
-async def longest_stall(waiting: asyncio.Future[object]) -> float:
+async def longest_stall(waiting: asyncio.Future[list[None]]) -> float:
     longest = 0.0
     while not waiting.done():
         before = time.perf_counter()
@@ -59,7 +59,7 @@ def measure(count: int, label: str, clients: Clients) -> None:
         connection = {"login": sandbox.access_key, "password": sandbox.secret_key, "host": sandbox.url}
         os.environ["AIRFLOW_CONN_QIANFAN_DEFAULT"] = json.dumps({"conn_type": "qianfan", **connection})
         task_ids = sandbox.add_tasks(count, run_status="Running", ends_after=_ENDS_AFTER)
-        triggers._shared_client = clients
+        setattr(triggers, "_shared_client", clients)  # noqa: B010 - it is private
         stall = asyncio.run(wait_for(task_ids))
         requests, connections = len(sandbox.requests), sandbox.connections
     print(f"{count:4} tasks, {label:22} {requests:5} requests, {connections:4} connections, "

@@ -317,6 +317,13 @@ def test_job_records_of_a_function_get_the_context() -> None:
     assert seen == ["manual__1"]
 
 
+def test_job_only_a_path_of_records_is_a_template() -> None:
+    records = [{"query": "What does {{ x }} mean?"}]
+
+    assert job(records=records).records is None
+    assert job(records="{{ params.path }}").records == "{{ params.path }}"
+
+
 def test_job_retry_is_the_same_job(sandbox: Sandbox) -> None:
     for _ in range(2):
         defer(job())
