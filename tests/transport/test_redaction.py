@@ -168,7 +168,7 @@ def test_call_that_succeeds_shows_no_secret(sandbox: Sandbox, client: TaskClient
 
 # Where a call can be interrupted; each of these is given keys or signed headers.
 _FUNCTIONS: dict[str, tuple[object, str]] = {
-    "signing": (hmac, "new"),
+    "signing": (hmac, "digest"),
     "sending": (sender._Socket, "sendall"),
     "response": (http.client.HTTPResponse, "begin"),
     "reading": (http.client.HTTPResponse, "read"),

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from traceback import walk_tb
 from types import SimpleNamespace
@@ -92,6 +93,20 @@ def test_call_with_replaced_call_action_reads_its_response(
         client.delete("infer-1")
     assert type(caught.value) is expected
     assert "bce-auth-v1" not in str(caught.value)
+
+
+def test_call_a_second_later_is_signed_anew(
+    sandbox: Sandbox, client: TaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = time.gmtime(time.time() + 5)
+
+    client.models()
+    monkeypatch.setattr(time, "gmtime", lambda *_: later)
+    client.models()
+    client.models()
+
+    first, second, third = (request.headers["Authorization"] for request in sandbox.requests)
+    assert first != second == third
 
 
 def test_call_at_debug_level_logs_its_action_task_status_time_and_request_id(
