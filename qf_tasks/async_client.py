@@ -89,7 +89,7 @@ class AsyncTaskClient(BaseClient):
         completion_window: Literal["24h"] | None = None,
         extra: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
-        reuse_within: Age = "7d",
+        reuse_within: Age | None = None,
         quota_timeout: Duration | None = None,
     ) -> Coroutine[Any, Any, CreatedTask]:
         """As `TaskClient.create`."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Self, Unpack
 
 from qf_tasks._operations import arguments, bulk, create, lifecycle, listing, polling, purge
 from qf_tasks._operations.api import Api, Runtime
-from qf_tasks._operations.arguments import Age, RunStatusLike, TaskLike
+from qf_tasks._operations.arguments import Age, RunStatusLike, TaskLike, plain_callback
 from qf_tasks._operations.bulk import OnProgress
 from qf_tasks._operations.journal import JournalPath
 from qf_tasks._operations.polling import OnChange, Poller
@@ -118,7 +118,7 @@ class TaskClient(BaseClient):
         completion_window: Literal["24h"] | None = None,
         extra: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
-        reuse_within: Age = "7d",
+        reuse_within: Age | None = None,
         quota_timeout: Duration | None = None,
     ) -> CreatedTask:
         """Create a task once, and return its id.
@@ -145,7 +145,7 @@ class TaskClient(BaseClient):
             idempotency_key: 1 to 128 printable characters that identify the intention, such as
                 `"daily-2025-06-01"`; written at the end of the task's description.
             reuse_within: How far back a task with the same key is searched for: a `timedelta`, text with a
-                unit, or an aware `datetime`; default 7 days.
+                unit, or an aware `datetime`; default 7 days. Needs an `idempotency_key`.
             quota_timeout: How long to wait for a free slot if the account has too many active tasks; default:
                 not at all. A duration: seconds, a `timedelta`, or text with a unit such as `"2h"`.
 
@@ -319,7 +319,7 @@ class TaskClient(BaseClient):
             TaskNotFoundError: The account has no such task.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        options = polling.wait_options(timeout, poll_interval, on_change)
+        options = polling.wait_options(timeout, poll_interval, plain_callback(on_change, "on_change"))
         known = task if isinstance(task, Task) else None
         task_id = arguments.task_id(task)
         return run(polling.wait(self._api, task_id, options, known=known, raise_on_failure=raise_on_failure))
@@ -343,7 +343,7 @@ class TaskClient(BaseClient):
             TaskNotFoundError: The account has no such task.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        options = polling.wait_options(timeout, poll_interval, on_change)
+        options = polling.wait_options(timeout, poll_interval, plain_callback(on_change, "on_change"))
         task_ids = arguments.task_ids(tasks)
         return run(polling.wait_all(self._api, task_ids, options, raise_on_failure=raise_on_failure))
 
@@ -365,7 +365,7 @@ class TaskClient(BaseClient):
             TaskNotFoundError: While iterating: the account has no such task.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        options = polling.wait_options(timeout, poll_interval, on_change)
+        options = polling.wait_options(timeout, poll_interval, plain_callback(on_change, "on_change"))
         poller = Poller(self._api, options, arguments.task_ids(tasks))
         return BlockingIterator(poller.ended(), "client.as_completed")
 
@@ -382,7 +382,7 @@ class TaskClient(BaseClient):
             InvalidArgumentError: Before any request.
             BulkInterrupted: As with `delete_many`.
         """
-        options = bulk.bulk_options(max_workers, None, on_progress)
+        options = bulk.bulk_options(max_workers, None, plain_callback(on_progress, "on_progress"))
         return run(bulk.stop_many(self._api, arguments.task_ids(tasks), options))
 
     def delete_many(
@@ -423,7 +423,8 @@ class TaskClient(BaseClient):
         """
         task_ids = bulk.plain_task_ids(tasks)
         delete = lifecycle.delete_options(stop_first, stop_timeout, missing_ok)
-        options = bulk.bulk_options(max_workers, journal, on_progress, delete)
+        progress = plain_callback(on_progress, "on_progress")
+        options = bulk.bulk_options(max_workers, journal, progress, delete)
         return run(bulk.delete_many(self._api, task_ids, options))
 
     def plan_purge(
@@ -490,9 +491,9 @@ class TaskClient(BaseClient):
         """
         checked = bulk.check_plan(self._api, plan)
         delete = lifecycle.delete_options(checked.criteria.stop_first, stop_timeout, missing_ok=True)
-        return run(
-            bulk.purge(self._api, checked, bulk.bulk_options(max_workers, journal, on_progress, delete))
-        )
+        progress = plain_callback(on_progress, "on_progress")
+        options = bulk.bulk_options(max_workers, journal, progress, delete)
+        return run(bulk.purge(self._api, checked, options))
 
     # Everything else.
 

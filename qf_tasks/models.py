@@ -297,6 +297,14 @@ class SupportedModels(Model):
     custom: tuple[ModelFamily, ...]
     request_id: str | None = field(default=None, compare=False)
 
+    def __len__(self) -> int:
+        """Return the number of models."""
+        return len(self.common) + len(self.custom)
+
+    def __iter__(self) -> Iterator[ModelFamily]:
+        """Iterate over the models, the account's own last."""
+        return iter(self.common + self.custom)
+
     def __repr__(self) -> str:
         """Return one short line."""
         return f"<SupportedModels {len(self.common)} common, {len(self.custom)} custom>"

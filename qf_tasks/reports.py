@@ -36,18 +36,19 @@ class ErrorSummary(Model):
 
     Attributes:
         kind: the class of the error, such as `"TaskStateError"`; `"Skipped"` where nothing went wrong.
-        message, code, hint: those of the error.
+        message, code, hint, retryable: those of the error.
     """
 
     kind: str
     message: str
     code: str | None = None
     hint: str | None = None
+    retryable: bool = False
 
     @classmethod
     def of(cls, error: QfTasksError) -> Self:
         """Return the summary of an error."""
-        return cls(type(error).__name__, error.message, error.code, error.hint)
+        return cls(type(error).__name__, error.message, error.code, error.hint, error.retryable)
 
     def __str__(self) -> str:
         """Return the message, then the code in brackets."""
@@ -112,6 +113,7 @@ class BulkReport(Model):
                 f"{len(failures)} of {len(self)} tasks were not done ({_summary(self.counts)}){cause}",
                 report=self,
                 hint=first.error.hint if first.error else None,
+                retryable=any(failure.error.retryable for failure in failures if failure.error),
             )
 
     @property

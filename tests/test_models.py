@@ -179,9 +179,10 @@ def test_model_of_another_request_is_equal() -> None:
     assert SupportedModels((), (), "a") == SupportedModels((), (), "b")
 
 
-def test_page_has_a_length_and_iterates_over_its_tasks() -> None:
-    page = TaskPage((_TASK,), None, is_truncated=False)
+def test_page_and_supported_models_have_a_length_and_can_be_iterated() -> None:
+    page, models = TaskPage((_TASK,), None, is_truncated=False), SupportedModels((), (_FAMILY,))
     assert (len(page), [*page]) == (1, [_TASK])
+    assert (len(models), [*models]) == (1, [_FAMILY])
 
 
 # Fields of another type than documented: what the service sent, and the field that is None.

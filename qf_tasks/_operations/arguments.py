@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import posixpath
 import re
@@ -128,6 +129,16 @@ def callback(value: Callback | None, argument: str) -> Callback | None:
     if value is None or callable(value):
         return value
     raise InvalidArgumentError(f"{argument} must be a function, not {_kind(value)}")
+
+
+def plain_callback(value: Callback | None, argument: str) -> Callback | None:
+    """Return a function whose result is not awaited, or None."""
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
+        raise InvalidArgumentError(
+            f"{argument} must be a plain function: this client cannot await a coroutine function",
+            hint="Use AsyncTaskClient, which awaits it.",
+        )
+    return callback(value, argument)
 
 
 def run_statuses(value: object, argument: str = "run_status") -> tuple[RunStatus, ...]:

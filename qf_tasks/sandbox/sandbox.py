@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +22,7 @@ from .store import DONE, StoredTask, Transition
 from .worker import Answer, Failures, WorkOptions, repeat_question
 
 if TYPE_CHECKING:
-    from qf_tasks import TaskClient
+    from qf_tasks import AsyncTaskClient, TaskClient
 
 _ENDPOINT = "ernie-x1-turbo-32k"
 _OBJECT_URI = re.compile(r"bos:/(?P<bucket>[^/]+)/(?P<key>.+)", re.DOTALL)
@@ -170,10 +169,11 @@ class Sandbox:
 
         return TaskClient(Settings(**self._credentials(), **settings))
 
-    def async_client(self, **settings: Any) -> Any:
+    def async_client(self, **settings: Any) -> "AsyncTaskClient":
         """Return an `AsyncTaskClient` of the sandbox; as `client`."""
-        library = import_module("qf_tasks")
-        return library.AsyncTaskClient(library.Settings(**self._credentials(), **settings))
+        from qf_tasks import AsyncTaskClient, Settings
+
+        return AsyncTaskClient(Settings(**self._credentials(), **settings))
 
     def _credentials(self) -> dict[str, Any]:
         return {

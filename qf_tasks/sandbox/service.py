@@ -177,7 +177,11 @@ class Service:
     def _check_route(self, request: Request) -> None:
         if request.path != ROUTE:
             status, code = self.behavior.unknown_path_status, self.behavior.unknown_path_code
-            raise Rejection(status, code, "This path does not exist.", unexpected=True)
+            is_probe = (request.method, request.path) == (
+                "HEAD",
+                "/",
+            )  # whether there is a server, as doctor asks
+            raise Rejection(status, code, "This path does not exist.", unexpected=not is_probe)
         if request.method != "POST":
             message = "Every action is a POST request."
             raise Rejection(405, "MethodNotAllowed", message, {"Allow": "POST"}, unexpected=True)

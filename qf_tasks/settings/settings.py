@@ -25,7 +25,7 @@ from qf_tasks.settings.keywords import KEYWORD, Keywords, Values, call_of, did_y
 from qf_tasks.settings.precedence import KEY_HINT, find_problem, log_sources, resolve
 from qf_tasks.settings.sources import DEFAULT_BASE_URL, PAIR, collect, settings_file
 
-GIVEN = "given to Settings()"
+GIVEN = "given in code"
 DEFAULT = "default"
 
 

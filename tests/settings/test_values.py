@@ -237,7 +237,7 @@ def test_account_with_short_key_masks_more_of_it(key: str, masked: str) -> None:
 
 def test_account_shows_key_host_and_source_in_one_line() -> None:
     account = make(base_url="http://127.0.0.1:8080").account
-    assert str(account) == "ALTA…9f3c at 127.0.0.1:8080 (given to Settings())"
+    assert str(account) == "ALTA…9f3c at 127.0.0.1:8080 (given in code)"
 
 
 def test_account_from_another_source_is_equal(set_pair: SetPair) -> None:
@@ -258,7 +258,7 @@ def test_copies_are_equal_and_keep_origins() -> None:
     for other in (copy.copy(settings), copy.deepcopy(settings)):
         assert other == settings
         assert hash(other) == hash(settings)
-        assert other.origin("max_retries") == "given to Settings()"
+        assert other.origin("max_retries") == "given in code"
     assert settings != make()
 
 
