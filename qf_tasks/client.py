@@ -231,8 +231,8 @@ class TaskClient(BaseClient):
     ) -> Iterator[Task]:
         """Return an iterator over the tasks of the account, which fetches pages as needed.
 
-        Tasks may be deleted while it runs. An age is a `timedelta`, text with a unit (`"30d"`), or an aware
-        `datetime`.
+        Tasks may be deleted while it runs. An age is a `timedelta` or text with a unit (`"30d"`), counted on
+        the clock of the service, or an aware `datetime`.
 
         Args:
             run_status: One or several states, in any case; default all.
@@ -459,16 +459,16 @@ class TaskClient(BaseClient):
             InvalidArgumentError: Before any request; or after some, if more than `max_tasks` match.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        criteria = purge.purge_criteria(
+        request = purge.purge_request(
             run_status=run_status,
             name=name,
             older_than=older_than,
             creator=creator,
             keep_newest=keep_newest,
             stop_first=stop_first,
+            max_tasks=max_tasks,
         )
-        most = arguments.whole_number(max_tasks, "max_tasks", minimum=1)
-        return run(purge.plan_purge(self._api, criteria, most))
+        return run(purge.plan_purge(self._api, request))
 
     def purge(
         self,

@@ -106,12 +106,9 @@ def age(value: object, argument: str) -> timedelta | datetime:
     return duration
 
 
-def moment_or_none(value: object, argument: str) -> datetime | None:
-    """Return the moment that an age means now, or None as it is."""
-    if value is None:
-        return None
-    allowed = age(value, argument)
-    return allowed if isinstance(allowed, datetime) else datetime.now(UTC) - allowed
+def age_or_none(value: object, argument: str) -> timedelta | datetime | None:
+    """Return an age, or None as it is."""
+    return None if value is None else age(value, argument)
 
 
 def whole_number(value: object, argument: str, *, minimum: int, maximum: int | None = None) -> int:

@@ -11,7 +11,6 @@ import difflib
 import json
 import logging
 import re
-from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from qf_tasks._operations.lifecycle import log_change
 from qf_tasks._operations.retry import poll_delays
 from qf_tasks._protocol import decoding
 from qf_tasks._protocol.actions import CREATE, LIST
-from qf_tasks._protocol.responses import service_time
 from qf_tasks.durations import Duration
 from qf_tasks.errors import (
     BadResponseError,
@@ -36,7 +34,7 @@ from qf_tasks.errors import (
     QuotaExceededError,
     TaskNotFoundError,
 )
-from qf_tasks.models import CreatedTask, ModelVersion, Response, RunStatus, Task, TaskPage
+from qf_tasks.models import CreatedTask, ModelVersion, RunStatus, Task, TaskPage
 
 _logger = logging.getLogger("qf_tasks")
 
@@ -374,18 +372,12 @@ class _Creation:
             return None
 
     async def _recent_tasks(self) -> AsyncGenerator[tuple[Task, float | None], None]:
-        """Yield the tasks that may be meant with their age in seconds, newest first; None if it is unknown.
-
-        The present is the service's own, from the `Date` header: the clock of this machine may be wrong.
-        """
-        responses: deque[Response] = deque(maxlen=1)
+        """Yield the tasks that may be meant, newest first, with their age in seconds or None."""
         searched = 0
-        listed = listing.pages(self._api, listing.Query(), on_response=responses.append)
-        async with aclosing(listed) as pages:
-            async for page in pages:
-                present = service_time(responses[0].headers) or datetime.now(UTC)
-                max_age = self._max_age(present)
-                ages = [_age(task, present) for task in page]
+        async with aclosing(listing.dated_pages(self._api, listing.Query())) as pages:
+            async for page, service_now in pages:
+                max_age = self._max_age(service_now)
+                ages = [_age(task, service_now) for task in page]
                 for task, age in zip(page, ages, strict=True):
                     if age is None or age <= max_age:
                         yield task, age
@@ -395,13 +387,13 @@ class _Creation:
                 if page.is_truncated and searched >= _MAX_SEARCHED:
                     raise self._too_many()
 
-    def _max_age(self, present: datetime) -> float:
+    def _max_age(self, service_now: datetime) -> float:
         """Return the seconds to search back: with a key as asked for, without one to the last attempt."""
         if self._request.idempotency_key is None:
             return self._api.runtime.now() - self._attempted_at + _CLOCK_MARGIN
         within = self._request.reuse_within
         if isinstance(within, datetime):
-            within = present - within
+            within = service_now - within
         return within.total_seconds() + _CLOCK_MARGIN
 
     def _too_many(self) -> OutcomeUnknownError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Any
@@ -41,7 +41,7 @@ def markers(**other: Any) -> list[ServerBehavior]:
     ]
 
 
-def ids(tasks: Iterator[Task]) -> list[str]:
+def ids(tasks: Iterable[Task]) -> list[str]:
     return [task.task_id for task in tasks]
 
 
@@ -311,3 +311,24 @@ def test_list_of_another_account_yields_its_tasks_only(sandbox: Sandbox, make_cl
     theirs = sandbox.add_task(account="other")
     other = make_client(access_key="other-key-0123456789", secret_key="other-secret-0123456")
     assert ids(other.list()) == [theirs]
+
+
+def test_ages_are_counted_on_the_clock_of_the_service(sandbox: Sandbox, client: TaskClient) -> None:
+    old = sandbox.add_task()
+    sandbox.advance(timedelta(days=40).total_seconds())
+    new = sandbox.add_task()
+
+    assert ids(client.list(older_than="30d")) == [old]
+    assert ids(client.list(newer_than="30d")) == [new]
+    assert ids(client.plan_purge(older_than="30d")) == [old]
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Mon, 01 Jan 0001 00:00:00 GMT"])
+def test_ages_without_a_clock_of_the_service_select_nothing_that_is_new(
+    sandbox: Sandbox, client: TaskClient, date: str
+) -> None:
+    sandbox.add_task()
+    sandbox.inject(Fault.headers({"Date": date}), times=2)
+
+    assert ids(client.list(older_than="30d")) == []
+    assert ids(client.plan_purge(older_than="30d")) == []
