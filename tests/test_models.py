@@ -28,6 +28,7 @@ from qf_tasks import (
 )
 from qf_tasks.models import Model
 from qf_tasks.sandbox import Fault, Sandbox
+from tests.clients import Kind
 
 _STATES = {  # final, success, can be stopped, can be deleted
     "Queuing": (False, False, True, False),
@@ -177,6 +178,12 @@ def test_model_of_another_request_is_equal() -> None:
     pages = [TaskPage((task,), None, is_truncated=False, request_id=task.request_id) for task in (one, two)]
     assert pages[0] == pages[1]
     assert SupportedModels((), (), "a") == SupportedModels((), (), "b")
+
+
+@pytest.fixture
+def kind() -> Kind:
+    """Return one kind of client: below the operations, both run the same code."""
+    return "blocking"
 
 
 def test_page_and_supported_models_have_a_length_and_can_be_iterated() -> None:
