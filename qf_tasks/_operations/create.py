@@ -216,7 +216,7 @@ class _Creation:
             return self._reused(found.task)
         except QfTasksError as failure:
             if failure.action == CREATE and failure.may_have_been_applied:
-                return self._reused(await self._made_despite(failure))
+                return self._reused(await self._find_created(failure))
             is_model_id = str(self._body.get("modelId")).startswith("am-")
             if failure.action == CREATE and isinstance(failure, InvalidRequestError) and is_model_id:
                 failure.set_hint(_MODEL_HINT)
@@ -224,13 +224,13 @@ class _Creation:
         try:
             return CreatedTask(decoding.created_task_id(response), response.request_id, self._request.name)
         except BadResponseError as failure:
-            return self._reused(await self._made_despite(failure))
+            return self._reused(await self._find_created(failure))
 
     def _reused(self, task: Task) -> CreatedTask:
         return CreatedTask(task.task_id, task.request_id, self._request.name, reused=True)
 
     async def _before_attempt(self) -> None:
-        """Search for the key before every attempt: since the last one, another program may have created it.
+        """Search for the task of the key: since the last attempt, another program may have created it.
 
         Raises:
             OutcomeUnknownError: A task that may have the key cannot be read.
@@ -265,7 +265,7 @@ class _Creation:
             hint="Use another key for another task. 该 idempotency_key 已用于参数不同的任务。",
         )
 
-    async def _made_despite(self, failure: QfTasksError) -> Task:
+    async def _find_created(self, failure: QfTasksError) -> Task:
         """Return the one task that a create made whose response was lost.
 
         Raises:
@@ -406,9 +406,9 @@ class _Creation:
         )
 
     def _is_equal(self, raw: Mapping[str, Any]) -> bool:
-        """Return whether a task has all that was sent, and only defaults besides.
+        """Return whether a task has every field that was sent, and defaults in all others.
 
-        What the service returns of no task (`completion_window`, fields unknown to it) does not count.
+        Fields that the service never returns (`completion_window`, unknown ones) are not compared.
         """
         return (
             all(_equals(field, raw[field], sent) for field, sent in self._body.items() if field in raw)
@@ -428,9 +428,9 @@ def _age(task: Task, now: datetime) -> float | None:
 
 
 def _is_newest_first(page: TaskPage) -> bool:
-    """Return whether a page shows that only older tasks follow: that `pageReverse` means that is inferred.
+    """Return whether the times of a page descend, so that only older tasks follow.
 
-    An empty page, or one whose tasks were created at the same time, shows nothing.
+    That `pageReverse` orders tasks like this is inferred. An empty page, or equal times, prove nothing.
     """
     times = [task.create_time for task in page if task.create_time]
     return len(times) == len(page) > 0 and times == sorted(times, reverse=True) and times[0] > times[-1]
