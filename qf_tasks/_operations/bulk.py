@@ -174,7 +174,7 @@ class BulkRun:
             raise
 
     async def _settle_earlier_runs(self) -> None:
-        """Look up the tasks whose outcome earlier runs did not write, unless this run processes them anyway."""
+        """Look up the tasks whose outcome earlier runs did not write, unless this run processes them."""
         unsettled = self._journal.unsettled if self._journal else set[str]()
         for task_id in sorted(unsettled.difference(self._task_ids)):
             try:
@@ -241,8 +241,8 @@ class BulkRun:
     def _end_if_fatal(self, error: QfTasksError) -> None:
         """Begin no other task after an error that all others would meet too.
 
-        That is a rejection of the keys or the account, a journal that cannot be written, or a `Retry-After` that
-        is longer than the client may wait.
+        That is a rejection of the keys or the account, a journal that cannot be written, or a `Retry-After`
+        that is longer than the client may wait.
         """
         is_long_pause = (error.retry_after or 0.0) > self._api.policy.max_wait
         if isinstance(error, AuthenticationError) or error.code in _FATAL_CODES or is_long_pause:
