@@ -59,12 +59,9 @@ def requests_expected(tasks: int, page_size: int, behavior: ServerBehavior) -> i
 LISTINGS = [
     {"page_size": page_size, "newest_first": newest_first, "run_status": run_status}
     for page_size, newest_first, run_status in [
-        (1, True, None),
         (1, False, "Failed"),
-        (7, False, None),
         (7, True, "Failed"),
         (100, True, None),
-        (100, False, "Failed"),
     ]
 ]
 
@@ -92,7 +89,7 @@ def test_list_fetches_pages_as_needed(sandbox: Sandbox, client: TaskClient) -> N
     assert fetched == [0] + [1] * 10 + [2] * 10 + [3] * 4
 
 
-@pytest.mark.parametrize(("limit", "requests"), [(1, 1), (10, 1), (11, 2), (20, 2), (99, 3)])
+@pytest.mark.parametrize(("limit", "requests"), [(10, 1), (11, 2), (99, 3)])
 def test_list_with_limit_fetches_no_more_pages(
     sandbox: Sandbox, client: TaskClient, limit: int, requests: int
 ) -> None:
@@ -133,7 +130,7 @@ def test_list_while_deleting_its_tasks_yields_all(sandbox: Sandbox, client: Task
 
 
 @pytest.mark.parametrize("behavior", markers(stale_marker_refused=True), indirect=True)
-@pytest.mark.parametrize("gone", [1, 3, 9])
+@pytest.mark.parametrize("gone", [1, 9])
 def test_list_with_deleted_marker_continues_from_an_earlier_task(
     sandbox: Sandbox, client: TaskClient, behavior: ServerBehavior, gone: int
 ) -> None:
