@@ -239,8 +239,6 @@ class Task(Model):
         """Return one short line."""
         return f"<Task {self.task_id} {self.name!r} {self.run_status}>"
 
-    __str__ = __repr__
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TaskPage(Model):
@@ -263,8 +261,6 @@ class TaskPage(Model):
         """Return one short line."""
         return f"<TaskPage {len(self.tasks)} tasks, next {self.next_marker!r}>"
 
-    __str__ = __repr__
-
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion(Model):
@@ -286,8 +282,6 @@ class ModelFamily(Model):
         """Return one short line."""
         return f"<ModelFamily {self.model_id} {self.model_name!r}, {len(self.versions)} versions>"
 
-    __str__ = __repr__
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SupportedModels(Model):
@@ -308,8 +302,6 @@ class SupportedModels(Model):
     def __repr__(self) -> str:
         """Return one short line."""
         return f"<SupportedModels {len(self.common)} common, {len(self.custom)} custom>"
-
-    __str__ = __repr__
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,5 +375,3 @@ class Response(Model):
     def __repr__(self) -> str:
         """Return one short line, without the body."""
         return f"<Response {self.status}, request id {self.request_id}>"
-
-    __str__ = __repr__

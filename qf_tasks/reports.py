@@ -132,8 +132,6 @@ class BulkReport(Model):
         """Return one short line."""
         return f"<BulkReport {_summary(self.counts)}>"
 
-    __str__ = __repr__
-
 
 @dataclass(frozen=True, slots=True)
 class PurgeCriteria(Model):
@@ -182,8 +180,6 @@ class PurgePlan(Model):
         """Return one short line."""
         skipped = f", skipped {_summary(self.skipped)}" if self.skipped else ""
         return f"<PurgePlan {len(self)} tasks of {self.account}{skipped}>"
-
-    __str__ = __repr__
 
 
 def _summary(counts: Mapping[Any, int]) -> str:

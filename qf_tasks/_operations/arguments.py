@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 
-from qf_tasks.durations import Duration, parse_duration, seconds
+from qf_tasks.durations import parse_duration, seconds
 from qf_tasks.errors import InvalidArgumentError
 from qf_tasks.models import CreatedTask, RunStatus, Task
 
@@ -24,7 +24,6 @@ Callback = TypeVar("Callback", bound=Callable[..., object])
 
 _MAX_QUOTED = 60
 _MAX_BARE_AGE = 1e9  # what may be meant as days or seconds
-_MAX_WORKERS = 64
 _STATE_SYNONYMS = {
     "completed": "Done",
     "complete": "Done",
@@ -214,11 +213,6 @@ def json_object(value: object, argument: str) -> dict[str, Any]:
     return dict(value)
 
 
-def workers(value: object, argument: str = "max_workers") -> int:
-    """Return how many tasks to process at a time."""
-    return whole_number(value, argument, minimum=1, maximum=_MAX_WORKERS)
-
-
 def _check_json(value: object, path: str) -> None:
     """Reject what is not JSON, by its path; nothing is converted."""
     if isinstance(value, dict):
@@ -247,6 +241,3 @@ def _check_scalar(value: str | float | None, path: str) -> None:
 
 def _kind(value: object) -> str:
     return "None" if value is None else type(value).__name__
-
-
-__all__ = ["Age", "Duration", "RunStatusLike", "State", "TaskLike"]

@@ -21,6 +21,8 @@ _logger = logging.getLogger("qf_tasks")
 # Codes after which every other task would fail too.
 _FATAL_CODES = ("OptInRequired", NOT_WRITTEN)
 
+_MAX_WORKERS = 64
+
 OnProgress = Callable[[BulkOutcome, int, int], object]
 Work = Callable[[str], Awaitable[BulkOutcome]]
 
@@ -50,7 +52,7 @@ def bulk_options(
 ) -> BulkOptions:
     """Return the options for the arguments of `delete_many`."""
     return BulkOptions(
-        arguments.workers(max_workers),
+        arguments.whole_number(max_workers, "max_workers", minimum=1, maximum=_MAX_WORKERS),
         journal,
         arguments.callback(on_progress, "on_progress"),
         delete or DeleteOptions(),
