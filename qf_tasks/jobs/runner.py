@@ -287,26 +287,34 @@ class Run:
         return part.is_stopped
 
     async def _create(self, shard: Shard) -> str:
-        """Create the next task of a shard, or find the one that its key has already, and return its id."""
-        part, runtime = self._part, self._api.runtime
+        """Create the next task of a shard, or find the one that there is already, and return its id."""
+        manifest, runtime = self._part.manifest, self._api.runtime
+        before = self._part.states.get(shard.name)
+        attempt = before.attempt + 1 if before else 1
+        stored = await runtime.in_thread(self._files.read_state, manifest, shard.name)
+        if stored and stored.attempt >= attempt:  # another program was faster
+            return self._await(shard, stored)
         if wrong := await runtime.in_thread(self._files.missing_input, shard):
             raise NotFoundError(
                 f"The input of shard {shard.name} is not what was submitted: {len(wrong)} objects are "
                 f"missing, changed or not part of it, such as {wrong[0]}",
                 hint="Submit the same records again: what is missing is sent. Delete what is not part of it.",
             )
-        before = part.states.get(shard.name)
-        attempt = before.attempt + 1 if before else 1
-        created = await create.create(self._api, part.manifest.request(shard, attempt))
+        created = await create.create(self._api, manifest.request(shard, attempt))
         earlier = before.task_ids if before else ()
         state = ShardState(created.task_id, attempt, RunStatus.QUEUING, earlier=earlier)
-        part.states[shard.name] = state
-        self._has_changed = True
-        self._by_task[created.task_id] = shard
-        if self._poller:
-            self._poller.pending[created.task_id] = None
-        await runtime.in_thread(self._files.write_state, part.manifest, shard.name, state)
+        self._await(shard, state)
+        await runtime.in_thread(self._files.write_state, manifest, shard.name, state)
         return created.task_id
+
+    def _await(self, shard: Shard, state: ShardState) -> str:
+        """Wait for the task of a shard, and return its id."""
+        self._part.states[shard.name] = state
+        self._by_task[state.task_id] = shard
+        self._has_changed = True
+        if self._poller:
+            self._poller.pending[state.task_id] = None
+        return state.task_id
 
     def _timed_out(self, error: WaitTimeoutError) -> WaitTimeoutError:
         shards = self._part.manifest.shards

@@ -239,6 +239,38 @@ def test_run_by_two_programs_creates_each_task_once(
     assert len(sandbox.tasks) == 18 + 6
 
 
+def test_run_accepts_what_another_program_has_done_meanwhile(
+    submit: Submit, make_jobs_client: MakeJobsClient, sandbox: Sandbox
+) -> None:
+    sandbox.add_tasks(20, run_status="Running", ends_after=30)
+    ours = submit(1, shard_retries=0)
+    theirs = make_jobs_client().job(BOS_URI)
+    ran: list[JobStatus] = []
+
+    def run_theirs(_: JobStatus) -> None:
+        if not ran:
+            end = when_created(sandbox, ["Failed"])
+            ran.append(theirs.run(on_progress=end, raise_on_failure=False))
+
+    status = ours.run(on_progress=run_theirs, raise_on_failure=False)
+
+    assert [status.state for status in (*ran, status)] == ["Failed", "Failed"]
+    assert len(sandbox.tasks) == 20 + 1
+
+
+def test_run_does_not_repeat_a_task_that_was_stopped_before_it_was_noted(
+    submit: Submit, client: TaskClient, sandbox: Sandbox
+) -> None:
+    sandbox.inject(Fault.status(403, code="AccessDenied"), action="PutObject", skip=2)
+    with pytest.raises(QfTasksError):
+        submit(1)
+    sandbox.set_status(next(iter(sandbox.tasks)), "Stopped")
+
+    status = client.job(BOS_URI).run(raise_on_failure=False)
+
+    assert (status.failed_shards, len(sandbox.tasks)) == (("0001",), 1)
+
+
 def test_state_of_a_shard_that_is_damaged_is_refused_by_name(
     submit: Submit, client: TaskClient, sandbox: Sandbox
 ) -> None:
