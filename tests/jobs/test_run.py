@@ -173,6 +173,15 @@ def test_run_outlasts_creates_that_fail(submit: Submit, sandbox: Sandbox, fault:
     assert [task["name"] for task in sandbox.tasks.values()][20:] == ["nightly-0001", "nightly-0002"]
 
 
+def test_run_outlasts_a_store_that_fails_after_a_create(submit: Submit, sandbox: Sandbox) -> None:
+    sandbox.add_tasks(20, run_status="Running", ends_after=100)
+    job = submit(4, max_records_per_task=2)
+    sandbox.inject(Fault.status(503), action="PutObject", times=12)
+
+    assert job.run().state == "Done"
+    assert len(sandbox.tasks) == 20 + 2
+
+
 def test_run_whose_creates_are_rejected_raises(submit: Submit, sandbox: Sandbox) -> None:
     sandbox.add_tasks(20, run_status="Running", ends_after=100)
     job = submit(2)
