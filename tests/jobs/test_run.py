@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
-from qf_tasks import Job, JobStatus, QfTasksError, TaskClient, TaskFailedError, WaitTimeoutError
+from qf_tasks import AsyncJob, Job, JobStatus, QfTasksError, TaskClient, TaskFailedError, WaitTimeoutError
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 from .conftest import BOS_URI, MakeJobsClient, count
@@ -298,3 +299,10 @@ def test_job_and_status_are_shown_as_tables_in_a_notebook(submit: Submit) -> Non
         assert html.startswith("<table>")
         assert "&lt;b&gt;" in html
         assert "<b>" not in html
+
+
+@pytest.mark.parametrize("name", ["status", "run", "results", "failures", "retry_failures", "stop", "delete"])
+def test_method_of_the_asyncio_job_has_the_parameters_of_the_blocking_one(name: str) -> None:
+    blocking, asyncio = inspect.signature(getattr(Job, name)), inspect.signature(getattr(AsyncJob, name))
+
+    assert blocking.parameters == asyncio.parameters
