@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from qf_tasks._operations import arguments
 from qf_tasks._operations.create import create_request
-from qf_tasks._operations.purge import purge_criteria
+from qf_tasks._operations.purge import purge_request
 from qf_tasks.airflow._compat import (
     IS_AIRFLOW_3,
     AirflowException,
@@ -430,7 +430,7 @@ class QianfanPurgeOperator(BaseOperator):
         self.is_dry_run = dry_run  # `dry_run` is a method of every operator
         self.qianfan_conn_id = qianfan_conn_id
         if not any(map(is_rendered_later, self._criteria.values())):
-            purge_criteria(**self._criteria)
+            purge_request(**self._criteria)
 
     @property
     def _criteria(self) -> dict[str, Any]:
@@ -441,12 +441,13 @@ class QianfanPurgeOperator(BaseOperator):
             "creator": self.creator,
             "keep_newest": self.keep_newest,
             "stop_first": self.stop_first,
+            "max_tasks": self.max_tasks,
         }
 
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002
         """Write the plan to the log, and delete its tasks."""
         with airflow_errors(), QianfanHook(self.qianfan_conn_id).get_conn() as client:
-            plan = client.plan_purge(**self._criteria, max_tasks=self.max_tasks)
+            plan = client.plan_purge(**self._criteria)
             self.log.info("%r", plan)
             for task in plan:
                 self.log.info("%r, created %s", task, task.create_time)

@@ -493,7 +493,7 @@ def test_purge_dry_run_deletes_nothing(sandbox: Sandbox) -> None:
 def test_purge_deletes_what_matches(sandbox: Sandbox) -> None:
     sandbox.add_task(name="nightly-01")
     other = sandbox.add_task(name="weekly")
-    operator = QianfanPurgeOperator(task_id="purge", name="nightly-*", older_than="0s")
+    operator = QianfanPurgeOperator(task_id="purge", name="nightly-*")
 
     assert operator.execute(context_of(operator)) == {"planned": 1, "deleted": 1}
     assert list(sandbox.tasks) == [other]
