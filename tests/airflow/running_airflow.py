@@ -96,8 +96,8 @@ class Airflow:
             if child.is_running():
                 child.kill()
 
-    def kill_worker(self, port: int) -> None:
-        """Kill the worker that is connected to a port of this machine."""
+    def kill_worker(self, port: int, number: int = signal.SIGKILL) -> None:
+        """Send a signal to the worker that is connected to a port of this machine."""
         scheduler = psutil.Process(self._processes["scheduler"].pid)
 
         def connected() -> list[psutil.Process]:
@@ -108,7 +108,7 @@ class Airflow:
             ]
 
         for process in until(connected, "a worker is connected"):
-            process.kill()
+            process.send_signal(number)
 
     # What users do
 
@@ -134,7 +134,8 @@ class Airflow:
 
     def backfill(self, dag: str, first: str, last: str) -> None:
         if IS_AIRFLOW_3:
-            self._run("backfill", "create", "--dag-id", dag, "--from-date", first, "--to-date", last)
+            body = {"dag_id": dag, "from_date": f"{first}T00:00:00Z", "to_date": f"{last}T00:00:00Z"}
+            self._request("POST", "/backfills", body)
         else:
             self._run("dags", "backfill", dag, "--start-date", first, "--end-date", last)
 

@@ -142,6 +142,18 @@ def test_worker_killed_while_waiting(airflow: Airflow, service: Sandbox) -> None
     assert count(service, CREATE) == 1
 
 
+def test_worker_shut_down(airflow: Airflow, service: Sandbox) -> None:
+    run = airflow.trigger("running")
+    until(lambda: count(service, GET) > 2, "it waits")
+
+    airflow.kill_worker(service.port, signal.SIGTERM)
+
+    wait_for_stop(service, time.monotonic())
+    until(lambda: len(service.tasks) == 2, "the retry creates another task")
+    finish(service)
+    airflow.wait_for("running", run, "success")
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "shut down"])
 def test_triggerer_restarts(airflow: Airflow, service: Sandbox, number: int) -> None:
     run = airflow.trigger("deferred")
