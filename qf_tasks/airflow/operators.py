@@ -247,17 +247,17 @@ class QianfanBatchInferenceOperator(BaseOperator):
         poll_interval = seconds(self.poll_interval, "poll_interval")
         if not self.deferrable:
             return work.wait(client, max(0.0, end_time - time.time()), poll_interval)
-        if event := work.outcome(client):  # a retry may find that it has ended
-            return event
-        trigger = work.trigger(
-            qianfan_conn_id=self.qianfan_conn_id,
-            poll_interval=poll_interval,
-            end_time=end_time,
-            stop_on_kill=True,
-            stop_on_timeout=self.on_timeout == "stop",
-        )
-        self.defer(trigger=trigger, method_name="execute_complete")
-        raise AssertionError("defer() has raised")
+        event = work.outcome(client)  # a retry may find that it has ended
+        if event is None:
+            trigger = work.trigger(
+                qianfan_conn_id=self.qianfan_conn_id,
+                poll_interval=poll_interval,
+                end_time=end_time,
+                stop_on_kill=True,
+                stop_on_timeout=self.on_timeout == "stop",
+            )
+            self.defer(trigger=trigger, method_name="execute_complete")
+        return event
 
     def _end_time(self, context: Context) -> float:
         end_time = time.time() + seconds(self.timeout, "timeout")
