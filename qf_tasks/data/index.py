@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
+
+_INSERT = "INSERT OR IGNORE INTO records (id, prompt) VALUES (?, ?)"
+_SEE = "UPDATE records SET seen = 1 WHERE id = ? AND seen = 0 AND prompt = ifnull(?, prompt)"
 
 
 class RecordIndex:
-    """The ids of a set of any size, each with one value, on the disk where memory would not do.
+    """The ids of a set of any size, each with a hash of its prompt, on the disk where memory would not do.
 
     It may be used by several threads, one after the other.
     """
@@ -17,26 +21,26 @@ class RecordIndex:
         for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-8192"):
             self._database.execute(f"PRAGMA {setting}")
         self._database.execute(
-            "CREATE TABLE records (id TEXT PRIMARY KEY, value BLOB, seen INTEGER DEFAULT 0) WITHOUT ROWID"
+            "CREATE TABLE records (id TEXT PRIMARY KEY, prompt INTEGER, seen INTEGER DEFAULT 0) WITHOUT ROWID"
         )
         self._database.execute("BEGIN")
 
-    def add(self, record_id: str, value: bytes = b"") -> bool:
+    def add(self, record_id: str, prompt: int = 0) -> bool:
         """Add an id; return False if it is there already."""
-        added = self._database.execute(
-            "INSERT OR IGNORE INTO records (id, value) VALUES (?, ?)", (record_id, value)
-        )
-        return added.rowcount == 1
+        return self._database.execute(_INSERT, (record_id, prompt)).rowcount == 1
 
-    def value(self, record_id: str) -> bytes | None:
-        """Return the value of an id, None if there is no such id."""
-        row = self._database.execute("SELECT value FROM records WHERE id = ?", (record_id,)).fetchone()
-        return None if row is None else bytes(row[0])
+    def add_all(self, records: Iterable[tuple[str, int]]) -> None:
+        """Add ids with the hashes of their prompts; of an id that is there already, the first one counts."""
+        self._database.executemany(_INSERT, records)
 
-    def see(self, record_id: str) -> bool:
-        """Mark an id as seen; return False if it already was, or there is no such id."""
-        seen = self._database.execute("UPDATE records SET seen = 1 WHERE id = ? AND seen = 0", (record_id,))
-        return seen.rowcount == 1
+    def prompt(self, record_id: str) -> int | None:
+        """Return the hash of the prompt of an id, None if there is no such id."""
+        row = self._database.execute("SELECT prompt FROM records WHERE id = ?", (record_id,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def see(self, record_id: str, prompt: int | None = None) -> bool:
+        """Mark an id as seen; return False if it already was, or there is no such id with this prompt."""
+        return self._database.execute(_SEE, (record_id, prompt)).rowcount == 1
 
     def is_seen(self, record_id: str) -> bool:
         """Return whether an id was marked as seen."""

@@ -56,7 +56,7 @@ def upload(store: ObjectStore, records: object, directory: BosUri, on_progress: 
             with part.path.open("rb") as file:
                 store.put(targets[part], file, part.size, part.md5)
 
-        for part in _side_by_side(send, missing):
+        for part in side_by_side(send, missing):
             done += part.size
             on_progress(done, total)
         _check_complete(store, directory, {targets[part]: part.size for part in parts})
@@ -115,7 +115,7 @@ def download(store: ObjectStore, task: Task, path: Path, on_progress: OnProgress
             for _size in _download_file(store, [source], target):
                 pass
 
-    for source in _side_by_side(fetch, sources):
+    for source in side_by_side(fetch, sources):
         done += source.size
         on_progress(done, total)
     return path
@@ -219,7 +219,7 @@ def _relative_path(uri: BosUri, directory: BosUri) -> PurePosixPath:
     return PurePosixPath(relative)
 
 
-def _side_by_side(work: Callable[[Part], None], parts: Sequence[Part]) -> Iterator[Part]:
+def side_by_side(work: Callable[[Part], None], parts: Sequence[Part]) -> Iterator[Part]:
     """Work on several parts at a time, and yield each when it is done; after a failure none is begun."""
     with ThreadPoolExecutor(_MAX_WORKERS, thread_name_prefix="qf-tasks-data") as pool:
         futures = {pool.submit(work, part): part for part in parts}
