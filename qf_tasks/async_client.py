@@ -19,6 +19,7 @@ from qf_tasks._runtime.asyncio import AsyncClock, AsyncResults, AsyncRuntime, en
 from qf_tasks._transport.sdk_hook import Transport
 from qf_tasks.client import BaseClient, DataFormatName, api_of, settings_of
 from qf_tasks.data.facades import AsyncData
+from qf_tasks.data.lazy_store import LazyStore
 from qf_tasks.durations import Duration
 from qf_tasks.models import (
     CreatedTask,
@@ -62,7 +63,8 @@ class AsyncTaskClient(BaseClient):
         self._transport = Transport(self._settings)
         self._runtime = AsyncRuntime(self._transport, self._clock, self._settings.max_connections)
         self._api = api_of(self._settings, self._runtime)
-        self._data = AsyncData(self._settings, self._api)
+        self._store = LazyStore(self._settings)
+        self._data = AsyncData(self._store, self._api)
 
     @property
     def data(self) -> AsyncData:
@@ -296,7 +298,7 @@ class AsyncTaskClient(BaseClient):
             await self._runtime.close()
         finally:
             self._transport.close()
-            self._data.close()
+            self._store.close()
 
     aclose = close  # for contextlib.aclosing()
 

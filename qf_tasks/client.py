@@ -15,6 +15,7 @@ from qf_tasks._operations.retry import RetryPolicy
 from qf_tasks._runtime.blocking import BlockingIterator, BlockingRuntime, Clock, run
 from qf_tasks._transport.sdk_hook import Transport
 from qf_tasks.data.facades import Data
+from qf_tasks.data.lazy_store import LazyStore
 from qf_tasks.durations import Duration
 from qf_tasks.errors import InvalidArgumentError
 from qf_tasks.models import (
@@ -86,7 +87,8 @@ class TaskClient(BaseClient):
         self._settings = settings_of(settings, keywords)
         self._transport = Transport(self._settings)
         self._api = api_of(self._settings, BlockingRuntime(self._transport, self._clock))
-        self._data = Data(self._settings, self._api)
+        self._store = LazyStore(self._settings)
+        self._data = Data(self._store, self._api)
 
     @property
     def data(self) -> Data:
@@ -513,7 +515,7 @@ class TaskClient(BaseClient):
     def close(self) -> None:
         """Close the connections; a later call is rejected."""
         self._transport.close()
-        self._data.close()
+        self._store.close()
 
     def __enter__(self) -> Self:
         """Return the client itself."""

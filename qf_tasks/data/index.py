@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from typing import Any
 
-_INSERT = "INSERT OR IGNORE INTO records (id, prompt) VALUES (?, ?)"
-_SEE = "UPDATE records SET seen = 1 WHERE id = ? AND seen = 0 AND prompt = ifnull(?, prompt)"
+Value = bytes | int
+
+_INSERT = "INSERT OR IGNORE INTO records (id, value) VALUES (?, ?)"
+_SEE = "UPDATE records SET seen = 1 WHERE id = ? AND seen = 0 AND value = ifnull(?, value)"
 
 
 class RecordIndex:
-    """The ids of a set of any size, each with a hash of its prompt, on the disk where memory would not do.
+    """The ids of a set of any size, each with one value, on the disk where memory would not do.
 
     It may be used by several threads, one after the other.
     """
@@ -21,26 +24,30 @@ class RecordIndex:
         for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-8192"):
             self._database.execute(f"PRAGMA {setting}")
         self._database.execute(
-            "CREATE TABLE records (id TEXT PRIMARY KEY, prompt INTEGER, seen INTEGER DEFAULT 0) WITHOUT ROWID"
+            "CREATE TABLE records (id TEXT PRIMARY KEY, value, seen INTEGER DEFAULT 0) WITHOUT ROWID"
         )
         self._database.execute("BEGIN")
 
-    def add(self, record_id: str, prompt: int = 0) -> bool:
+    def add(self, record_id: str, value: Value = b"") -> bool:
         """Add an id; return False if it is there already."""
-        return self._database.execute(_INSERT, (record_id, prompt)).rowcount == 1
+        return self._database.execute(_INSERT, (record_id, value)).rowcount == 1
 
-    def add_all(self, records: Iterable[tuple[str, int]]) -> None:
-        """Add ids with the hashes of their prompts; of an id that is there already, the first one counts."""
+    def add_all(self, records: Iterable[tuple[str, Value]]) -> None:
+        """Add ids with their values; of an id that is there already, the first value stays."""
         self._database.executemany(_INSERT, records)
 
-    def prompt(self, record_id: str) -> int | None:
-        """Return the hash of the prompt of an id, None if there is no such id."""
-        row = self._database.execute("SELECT prompt FROM records WHERE id = ?", (record_id,)).fetchone()
-        return None if row is None else int(row[0])
+    def value(self, record_id: str) -> Any:
+        """Return the value of an id, None if there is no such id."""
+        row = self._database.execute("SELECT value FROM records WHERE id = ?", (record_id,)).fetchone()
+        return None if row is None else row[0]
 
-    def see(self, record_id: str, prompt: int | None = None) -> bool:
-        """Mark an id as seen; return False if it already was, or there is no such id with this prompt."""
-        return self._database.execute(_SEE, (record_id, prompt)).rowcount == 1
+    def see(self, record_id: str, value: Value | None = None) -> bool:
+        """Mark an id as seen; return False if it already was, or there is no such id with this value.
+
+        Args:
+            value: Default None, whatever value the id has.
+        """
+        return self._database.execute(_SEE, (record_id, value)).rowcount == 1
 
     def is_seen(self, record_id: str) -> bool:
         """Return whether an id was marked as seen."""

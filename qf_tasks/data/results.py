@@ -51,7 +51,7 @@ def _joined(result: Result, index: RecordIndex) -> Result:
     prompt = _prompt_hash(result.raw)
     if index.see(result.id, prompt):
         return result
-    expected = index.prompt(result.id)
+    expected = index.value(result.id)
     if expected is None:
         return _unexpected(result, "The input has no record with this id")
     if prompt not in (None, expected):
