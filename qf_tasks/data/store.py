@@ -44,7 +44,7 @@ from qf_tasks.errors import (
     ServerError,
     ServiceUnreachableError,
 )
-from qf_tasks.settings import Settings
+from qf_tasks.settings import Settings, is_loopback
 
 _DEFAULT_REGION = "bj"  # any region says where a bucket is
 _REGION_HOST = re.compile(r"[a-z0-9-]+\.bcebos\.com")
@@ -92,15 +92,29 @@ class _SdkClient(BosClient):
 
 
 class ObjectStore:
-    """The objects of one account, over connections that belong to one client."""
+    """The objects of one account, over connections that belong to one client.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        now: A clock in seconds that only goes forward.
+        sleep: Waits for some seconds of that clock, before a retry and for a listing that lags behind.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.now, self.sleep = now, sleep
         # The SDK needs an endpoint, which is not used; the keys stay in the settings.
-        endpoint = settings.bos_endpoint or _region_url(_DEFAULT_REGION)
-        self._sdk = _SdkClient(endpoint, self._sdk_request)
+        self._sdk = _SdkClient(_region_url(_DEFAULT_REGION), self._sdk_request)
         self._settings = settings
+        # Whoever sends tasks to this machine, such as to a sandbox, means its data as well: the keys must not
+        # go to the real object storage.
+        is_local = settings.bos_endpoint is None and is_loopback(settings.base_url)
+        self._endpoint = settings.base_url if is_local else settings.bos_endpoint
         self._sender = Sender(settings)
-        self._policy = RetryPolicy(settings.max_retries, settings.max_retry_wait, settings.retry_budget)
+        self.policy = RetryPolicy(settings.max_retries, settings.max_retry_wait, settings.retry_budget)
         self._endpoints: dict[str, str] = {}
 
     def close(self) -> None:
@@ -211,7 +225,7 @@ class ObjectStore:
         position = start
         if size is not None and position >= size:
             return
-        attempts = _Attempts(self._policy, f"GET {uri}")
+        attempts = _Attempts(self, f"GET {uri}")
         while True:
             headers = {"If-Match": f'"{etag}"'} if etag else {}
             if position:
@@ -281,7 +295,7 @@ class ObjectStore:
 
     def _response(self, request: _Request) -> RawResponse:
         """Send a request, with retries, and return its successful response."""
-        attempts = _Attempts(self._policy, str(request))
+        attempts = _Attempts(self, str(request))
         while True:
             if request.body is not None and not isinstance(request.body, bytes):
                 request.body.seek(0)
@@ -332,8 +346,8 @@ class ObjectStore:
 
     def _endpoint_of(self, bucket: str, params: Mapping[str, str]) -> str:
         """Return scheme and host for a bucket: those of the settings, or of its region, looked up once."""
-        if self._settings.bos_endpoint is not None:
-            return self._settings.bos_endpoint
+        if self._endpoint is not None:
+            return self._endpoint
         if not bucket or "location" in params:
             return _region_url(_DEFAULT_REGION)
         if bucket not in self._endpoints:
@@ -351,27 +365,27 @@ class _Attempts:
     gone counts as deleted.
     """
 
-    def __init__(self, policy: RetryPolicy, request: str) -> None:
-        self._policy = policy
+    def __init__(self, store: ObjectStore, request: str) -> None:
+        self._store = store
         self._request = request
         self.restart()
 
     def restart(self) -> None:
         """Begin anew: a download has advanced."""
         self._numbers = count(1)
-        self._started = time.monotonic()
+        self._started = self._store.now()
 
     def pause_or_raise(self, error: QfTasksError) -> None:
         """Wait until the next attempt, or raise the error of the last one."""
-        number, policy = next(self._numbers), self._policy
+        number, policy = next(self._numbers), self._store.policy
         error.attempts = number
         delay = policy.delay(number, error.retry_after)
-        resumed = time.monotonic() - self._started + delay
+        resumed = self._store.now() - self._started + delay
         is_in_time = delay <= policy.max_wait and resumed < policy.budget
         if not _is_retryable(error) or number > policy.max_retries or not is_in_time:
             raise error
         _logger.warning("%s failed (%s), attempt %d; retrying in %.1f s", self._request, error, number, delay)
-        time.sleep(delay)
+        self._store.sleep(delay)
 
 
 class _ParsedResponse:

@@ -90,6 +90,23 @@ def test_endpoint_of_a_bucket_is_that_of_its_region_looked_up_once(monkeypatch: 
     )
 
 
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ({"base_url": "http://127.0.0.1:8080"}, "http://127.0.0.1:8080/bucket/key"),
+        (
+            {"base_url": "http://127.0.0.1:8080", "bos_endpoint": "https://bos.example"},
+            "https://bos.example/bucket/key",
+        ),
+        ({"bos_endpoint": "https://gz.bcebos.com"}, "https://bucket.gz.bcebos.com/key"),
+    ],
+)
+def test_endpoint_is_that_of_the_settings_or_a_loopback_base_url(fields: dict[str, str], url: str) -> None:
+    store = ObjectStore(settings(**fields))
+
+    assert store._signed(_Request("GET", BosUri("bucket", "key"), {}, {}))[0] == url
+
+
 def test_objects_of_the_sdk_are_read_and_objects_of_ours_by_the_sdk(sandbox: Sandbox) -> None:
     credentials = BceCredentials(sandbox.access_key, sandbox.secret_key)
     theirs = BosClient(BceClientConfiguration(credentials=credentials, endpoint=sandbox.url))
