@@ -26,7 +26,7 @@ from baidubce.http import handler
 from baidubce.services.bos.bos_client import BosClient
 
 from qf_tasks._operations.retry import RetryPolicy
-from qf_tasks._protocol.redaction import redact_bytes
+from qf_tasks._protocol.redaction import one_line, redact_bytes
 from qf_tasks._protocol.responses import RawResponse, read
 from qf_tasks._protocol.signing import authorization, query_string
 from qf_tasks._transport.exception_mapping import without_frames
@@ -50,6 +50,7 @@ _DEFAULT_REGION = "bj"  # any region says where a bucket is
 _REGION_HOST = re.compile(r"[a-z0-9-]+\.bcebos\.com")
 _SIGNATURE_SECONDS = 1800  # how long a signature is valid: the SDK's own default
 _PAGE_SIZE = 1000  # objects per listing or deletion, the limit of the service
+_MAX_QUOTED = 200
 _PERMISSION_HINT = (
     "Grant the user BOSFullControlAccessPolicy, or READ, WRITE and LIST on this bucket. "
     "权限不足，请授予该存储桶的读写权限。"
@@ -172,20 +173,12 @@ class ObjectStore:
             page = self._sdk.list_objects(
                 prefix.bucket, max_keys=_PAGE_SIZE, prefix=prefix.key or None, marker=marker
             )
-            if page.contents is None or page.is_truncated is None:
-                raise BadResponseError(f"The listing of {prefix} is not one of the service")
-            for entry in page.contents:
-                if not entry.key.startswith(prefix.key):
-                    raise BadResponseError(
-                        f"The listing of {prefix} contains another key: {entry.key[:200]!r}"
-                    )
-                if with_markers or not entry.key.endswith("/"):
-                    uri = BosUri(prefix.bucket, entry.key)
-                    yield ObjectInfo(uri, int(entry.size), str(entry.etag).strip('"'))
-            if not page.is_truncated:
+            found = _objects_of(page, prefix)
+            yield from (info for info in found if with_markers or not info.uri.key.endswith("/"))
+            if page.is_truncated is False:
                 return
-            following = page.next_marker or (page.contents[-1].key if page.contents else None)
-            if following is None or (marker is not None and following <= marker):
+            following = page.next_marker or (found[-1].uri.key if found else None)
+            if not isinstance(following, str) or (marker is not None and following <= marker):
                 raise BadResponseError(f"The listing of {prefix} does not advance")
             marker = following
 
@@ -197,14 +190,21 @@ class ObjectStore:
         """
         for start in range(0, len(keys), _PAGE_SIZE):
             response = self._sdk.delete_multiple_objects(bucket, [*keys[start : start + _PAGE_SIZE]])
-            failed = [error for error in response.errors or [] if error.code != "NoSuchKey"]
+            errors = response.errors or []
+            if not isinstance(errors, list):
+                raise BadResponseError(
+                    f"The response to a deletion in bucket {bucket} is not one of the service"
+                )
+            failed = [error for error in errors if getattr(error, "code", None) != "NoSuchKey"]
             if failed:
-                first = failed[0]
-                cls = PermissionDeniedError if first.code == "AccessDenied" else ApiError
-                uri = BosUri(bucket, first.key)
+                key, code, message = (
+                    one_line(str(getattr(failed[0], name, None)), _MAX_QUOTED)
+                    for name in ("key", "code", "message")
+                )
+                cls = PermissionDeniedError if code == "AccessDenied" else ApiError
                 raise cls(
-                    f"{len(failed)} objects were not deleted, such as {uri}: {first.message}",
-                    code=first.code,
+                    f"{len(failed)} objects were not deleted, such as {BosUri(bucket, key)}: {message}",
+                    code=code,
                     may_have_been_applied=True,
                 )
 
@@ -403,6 +403,21 @@ class _ParsedResponse:
 
     def close(self) -> None:
         """Nothing is left open."""
+
+
+def _objects_of(page: BceResponse, prefix: BosUri) -> list[ObjectInfo]:
+    """Return the objects in a page of a listing, all of whose keys must begin with the prefix."""
+    if not isinstance(page.contents, list) or not isinstance(page.is_truncated, bool):
+        raise BadResponseError(f"The listing of {prefix} is not one of the service")
+    found = []
+    for entry in page.contents:
+        key, size, etag = (getattr(entry, name, None) for name in ("key", "size", "etag"))
+        if not isinstance(key, str) or not isinstance(size, int) or size < 0 or not isinstance(etag, str):
+            raise BadResponseError(f"The listing of {prefix} has an object without key, size or ETag")
+        if not key.startswith(prefix.key):
+            raise BadResponseError(f"The listing of {prefix} contains another key: {key[:_MAX_QUOTED]!r}")
+        found.append(ObjectInfo(BosUri(prefix.bucket, key), size, etag.strip('"')))
+    return found
 
 
 def _extent(response: StreamedResponse, uri: BosUri, position: int) -> tuple[int, str]:
