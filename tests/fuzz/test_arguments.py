@@ -91,8 +91,8 @@ def test_method_with_any_arguments_accepts_or_rejects_them_before_a_request(
             arguments["plan"] = plan_of(client)
         try:
             result = getattr(client, method)(**arguments)
-        except InvalidArgumentError:
-            assert sandbox.requests == []
+        except InvalidArgumentError:  # `submit` reads what is there before it reads records
+            assert {request.method for request in sandbox.requests} <= {"GET"}
         except QfTasksError:
             assert sandbox.requests
         else:
