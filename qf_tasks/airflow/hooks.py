@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from qf_tasks.airflow import get_provider_info
 from qf_tasks.airflow._compat import AirflowException, BaseHook, get_connection
@@ -76,14 +76,13 @@ class QianfanHook(BaseHook):
         from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
         from wtforms import PasswordField, StringField
 
-        fields = {}
-        for name, field in _connection_type()["conn-fields"].items():
-            is_secret = field["schema"].get("format") == "password"
-            kind, widget = (
-                (PasswordField, BS3PasswordFieldWidget) if is_secret else (StringField, BS3TextFieldWidget)
-            )
-            fields[name] = kind(field["label"], widget=widget())
-        return fields
+        def field_of(label: str, schema: dict[str, Any]) -> Any:
+            if schema.get("format") == "password":
+                return PasswordField(label, widget=BS3PasswordFieldWidget())
+            return StringField(label, widget=BS3TextFieldWidget())
+
+        described = _connection_type()["conn-fields"]
+        return {name: field_of(field["label"], field["schema"]) for name, field in described.items()}
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -112,33 +111,37 @@ def _connection_type() -> dict[str, Any]:
 
 
 def _settings_of(connection: Connection) -> Settings:
-    from pydantic import SecretStr
-
     from qf_tasks import Settings
+    from qf_tasks.settings import hide
+    from qf_tasks.settings.keywords import Values
 
-    values = {
-        "access_key": connection.login,
-        "secret_key": SecretStr(connection.password) if connection.password else None,
-        "base_url": _base_url(connection),
-        **connection.extra_dejson,
-    }
+    # The form keeps fields that were left empty.
+    extras = {name: value for name, value in connection.extra_dejson.items() if value != ""}
+    values = hide(
+        cast(
+            Values,
+            {
+                "access_key": connection.login,
+                "secret_key": connection.password,
+                "base_url": _base_url(connection),
+                **extras,
+            },
+        ),
+        f"Airflow connection {connection.conn_id}",
+    )
     try:
-        # The form keeps fields that were left empty.
-        return Settings(**{name: value for name, value in values.items() if value not in (None, "")})
+        return Settings(**values)
     except QfTasksError as error:
         error.set_hint(
-            "Login is the access key, password the secret key, host the base URL; extras are settings. "
-            "请检查 Airflow 连接的 login、password 与 extra。"
+            f"In the Airflow connection {connection.conn_id}, login is the access key, password the secret "
+            "key, host the base URL, and extras are settings. 请检查该连接的 login、password 与 extra。"
         )
-        error.message = f"Connection {connection.conn_id}: {error.message}"
         raise
 
 
 def _base_url(connection: Connection) -> str | None:
     """Return the host of a connection as a URL; a connection given as a URI has its parts separately."""
-    if not connection.host:
-        return None
-    url = (
-        connection.host if "://" in connection.host else f"{connection.schema or 'https'}://{connection.host}"
-    )
-    return f"{url}:{connection.port}" if connection.port else url
+    host = connection.host
+    if host and "://" not in host:
+        host = f"{connection.schema or 'https'}://{host}"
+    return f"{host}:{connection.port}" if host and connection.port else host or None

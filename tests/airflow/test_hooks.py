@@ -82,9 +82,12 @@ def test_settings_of_a_connection_as_uri(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("connection", "message"),
     [
-        ({"conn_type": "qianfan", "login": "a" * 32}, "Connection other: secret_key is required"),
+        ({"conn_type": "qianfan", "login": "a" * 32}, "secret_key is required"),
         ({**KEYS, "extra": {"max_retry": 1}}, "there is no setting 'max_retry'; did you mean max_retries?"),
-        ({**KEYS, "extra": {"max_retries": "many"}}, "max_retries should be a valid integer"),
+        (
+            {**KEYS, "extra": {"max_retries": "many"}},
+            "valid integer.* .Airflow connection other.",
+        ),
     ],
 )
 def test_settings_invalid_connection_raises_without_the_secret(
@@ -94,7 +97,7 @@ def test_settings_invalid_connection_raises_without_the_secret(
         _ = use(monkeypatch, connection).settings
 
     assert KEYS["password"] not in str(raised.value)
-    assert "Login is the access key" in str(raised.value.hint)
+    assert "In the Airflow connection other, login is the access key" in str(raised.value.hint)
 
 
 def test_test_connection_accepted_keys_names_the_account(sandbox: Sandbox) -> None:
@@ -102,6 +105,7 @@ def test_test_connection_accepted_keys_names_the_account(sandbox: Sandbox) -> No
 
     assert is_valid
     assert sandbox.access_key[:4] in message
+    assert "Airflow connection qianfan_default" in message
     assert sandbox.access_key not in message
 
 

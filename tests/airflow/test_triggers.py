@@ -151,7 +151,7 @@ def test_run_triggers_of_a_broken_connection_all_fire(monkeypatch: pytest.Monkey
     events = asyncio.run(wait_for_both())
 
     assert [event["status"] for event in events] == ["error", "error"]
-    assert "Login is the access key" in events[0]["message"]
+    assert "login is the access key" in events[0]["message"]
     assert triggers._clients == {}
 
 
