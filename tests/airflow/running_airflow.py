@@ -39,16 +39,18 @@ def until(condition: Callable[[], Any], what: str, timeout: float = _PATIENCE) -
 class Airflow:
     """Scheduler with workers, triggerer, and the server of the REST API, with SQLite."""
 
-    def __init__(self, home: Path, environment: dict[str, str], dags: str) -> None:
+    def __init__(self, home: Path, connection: dict[str, Any], dags: str) -> None:
         self.home = home
         self.port = _free_port()
+        self._connection = connection
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._environment = {**_settings(home, self.port), **environment}
+        self._environment = _settings(home, self.port)
         (home / "dags").mkdir(parents=True)
         (home / "dags" / "dags.py").write_text(dags, "utf-8")
 
     def __enter__(self) -> Self:
         self._run("db", "migrate")
+        self._run("connections", "add", "qianfan_default", "--conn-json", json.dumps(self._connection))
         if IS_AIRFLOW_3:
             components = ["api-server", "scheduler", "dag-processor", "triggerer"]
             self.start("api-server", "--port", str(self.port), "--workers", "1")

@@ -104,6 +104,22 @@ def finish_when_created(sandbox: Sandbox) -> None:
     sandbox.advance(3600)
 
 
+def test_execute_writes_no_key_into_logs_xcoms_or_fields(
+    sandbox: Sandbox, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    operator = inference()
+    context = context_of(operator)
+
+    defer(operator, context)
+
+    fields = {field: getattr(operator, field) for field in operator.template_fields}
+    written = "".join([*capfd.readouterr(), caplog.text, str(context["ti"].xcoms), str(fields)])
+    assert "CreateBatchInferenceTask" in written
+    assert sandbox.access_key not in written
+    assert sandbox.secret_key not in written
+
+
 @pytest.mark.parametrize("max_tries", [2, 5], ids=["first generation", "after a clear"])
 def test_execute_retry_reuses_the_task(sandbox: Sandbox, max_tries: int) -> None:
     for _ in range(2):

@@ -5,7 +5,6 @@ Takes minutes: run by `pytest -m standalone tests/airflow/test_standalone.py -s`
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
@@ -82,8 +81,7 @@ def airflow(service: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "host": service.url,
         "extra": {"bos_endpoint": service.url},
     }
-    environment = {"AIRFLOW_CONN_QIANFAN_DEFAULT": json.dumps(connection)}
-    with Airflow(tmp_path_factory.mktemp("airflow") / "home", environment, DAGS) as started:
+    with Airflow(tmp_path_factory.mktemp("airflow") / "home", connection, DAGS) as started:
         print(f"\nAirflow {__version__}")
         yield started
 
@@ -252,7 +250,7 @@ def test_job_worker_killed_in_its_first_create(airflow: Airflow, service: Sandbo
 
 def test_job_marked_failed(airflow: Airflow, service: Sandbox) -> None:
     run = airflow.trigger("job")
-    airflow.wait_for("job", run, "deferred")
+    until(lambda: count(service, GET) > 0, "the triggerer waits")
 
     airflow.mark("job", run, "failed")
 
@@ -262,7 +260,7 @@ def test_job_marked_failed(airflow: Airflow, service: Sandbox) -> None:
 
 def test_job_cleared(airflow: Airflow, service: Sandbox) -> None:
     run = airflow.trigger("job")
-    airflow.wait_for("job", run, "deferred")
+    until(lambda: count(service, GET) > 0, "the triggerer waits")
 
     airflow.clear("job", run)
 
