@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from qf_tasks import AsyncTaskClient, Settings, TaskClient
 
+_SECRETS = ("secret_key", "proxy")
+
 
 class QianfanHook(BaseHook):
     """Makes clients from a connection of type `qianfan`.
@@ -113,13 +115,16 @@ def _connection_type() -> dict[str, Any]:
 
 def _values_of(connection: Connection) -> dict[str, Any]:
     """Return the settings that a connection has, without fields of the form that were left empty."""
+    from pydantic import SecretStr
+
     values = {
         "access_key": connection.login,
         "secret_key": connection.password,
         "base_url": _base_url(connection),
         **connection.extra_dejson,
     }
-    return {name: value for name, value in values.items() if value not in (None, "")}
+    given = {name: value for name, value in values.items() if value not in (None, "")}
+    return {name: SecretStr(value) if name in _SECRETS else value for name, value in given.items()}
 
 
 def _settings_of(conn_id: str, values: dict[str, Any]) -> Settings:
@@ -132,8 +137,8 @@ def _settings_of(conn_id: str, values: dict[str, Any]) -> Settings:
         return Settings(**hidden)
     except QfTasksError as error:
         error.set_hint(
-            f"In the Airflow connection {conn_id}, login is the access key, password the secret key, host the "
-            "base URL, and extras are settings. 请检查该连接的 login、password 与 extra。"
+            f"In the Airflow connection {conn_id}, login is the access key, password the secret key, host "
+            "the base URL, and extras are settings. 请检查该连接的 login、password 与 extra。"
         )
         raise
 
