@@ -110,3 +110,17 @@ def test_plan_reads_its_own_json_back_and_has_short_repr() -> None:
     assert (len(plan), [*plan]) == (1, [task])
     assert str(plan).startswith("<PurgePlan 1 tasks of ALTA…9f3c at")
     assert "2 other name" in str(plan)
+
+
+def test_report_and_plan_are_shown_as_tables_without_markup_of_others() -> None:
+    task = Task("infer-a", RunStatus.DONE, name="<script>")
+    plan = PurgePlan(
+        ACCOUNT, "https://host", PurgeCriteria(), (task,) * 25, {"other name": 2}, datetime.now(UTC)
+    )
+
+    tables = [value._repr_html_() for value in (FULL, plan, task)]
+
+    assert all(table.startswith("<table><caption>") and "<script>" not in table for table in tables)
+    assert "<tr><th>failed</th><td>1</td></tr>" in tables[0]
+    assert "<tr><th>more</th><td>5</td></tr><tr><th>other name</th><td>2</td></tr>" in tables[1]
+    assert "<tr><th>name</th><td>&lt;script&gt;</td></tr>" in tables[2]
