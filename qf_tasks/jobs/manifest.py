@@ -221,9 +221,8 @@ class ShardState(Model):
 
     def is_over(self, retries: int) -> bool:
         """Whether nothing more will be done for the shard."""
-        if self.run_status in _RETRIED:
-            return self.attempt > retries
-        return self.run_status.is_final or self.run_status == DELETED
+        has_ended = self.run_status.is_final or self.run_status == DELETED
+        return has_ended and not self.needs_task(retries)
 
     def needs_task(self, retries: int) -> bool:
         """Whether the shard is to be tried again."""

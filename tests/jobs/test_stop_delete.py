@@ -121,6 +121,8 @@ def test_delete_with_data_deletes_everything_of_the_job(submit: Submit, sandbox:
     deletion = job.delete(data=True)
 
     assert deletion == planned
+    *_, last = sandbox.requests[-1].params["objects"]
+    assert last["key"] == "jobs/nightly/job.json"  # until then, the same call continues
     assert (sandbox.tasks, list(sandbox.objects)) == ({}, ["bos:/bucket/jobs/nightly2/other.txt"])
 
 

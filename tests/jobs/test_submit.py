@@ -108,6 +108,13 @@ def test_submit_of_another_job_to_the_same_place_names_what_differs(
     assert count(sandbox, "PutObject") == sent
 
 
+def test_submit_with_other_parameters_is_refused_before_the_records_are_read(submit: Submit) -> None:
+    submit(3)
+
+    with pytest.raises(InvalidArgumentError, match="its endpoint differs"):
+        submit((pytest.fail("read") for _ in range(1)), endpoint="other")
+
+
 def test_submit_to_a_directory_with_other_objects_is_refused(submit: Submit, sandbox: Sandbox) -> None:
     sandbox.put(f"{BOS_URI}old/notes.txt", "keep me")
 
