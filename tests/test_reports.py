@@ -9,7 +9,16 @@ from typing import get_args
 
 import pytest
 
-from qf_tasks import Account, BulkError, BulkOutcome, BulkReport, PurgePlan, RunStatus, Task
+from qf_tasks import (
+    Account,
+    BulkError,
+    BulkOutcome,
+    BulkReport,
+    PurgePlan,
+    QfTasksError,
+    RunStatus,
+    Task,
+)
 from qf_tasks.reports import ErrorSummary, Outcome, PurgeCriteria
 
 ACCOUNT = Account("ALTA…9f3c", "qianfan.baidubce.com", "environment")
@@ -60,6 +69,17 @@ def test_bulk_error_has_the_first_reason_and_its_hint() -> None:
     with pytest.raises(BulkError, match=r"infer-failed: .* is Running \[InvalidTaskStatus\]") as caught:
         report_of("not_tried", "failed").raise_for_failures()
     assert caught.value.hint == "Stop it first."
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_bulk_error_is_retryable_if_any_failure_is(retryable: bool) -> None:
+    busy = ErrorSummary.of(QfTasksError("busy", retryable=retryable))
+    outcomes = (*report_of("failed").outcomes, BulkOutcome("infer-busy", "failed", busy))
+
+    with pytest.raises(BulkError) as caught:
+        BulkReport(outcomes, ACCOUNT).raise_for_failures()
+
+    assert caught.value.retryable is retryable
 
 
 def test_bulk_error_pickled_keeps_its_report() -> None:
