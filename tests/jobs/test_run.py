@@ -201,6 +201,16 @@ def test_run_gives_up_after_a_long_outage_of_creates(submit: Submit, sandbox: Sa
         job.run(timeout="2h")
 
 
+@pytest.mark.parametrize("kind", ["blocking"])  # the other one waits for the listing in real time
+@pytest.mark.parametrize("sandbox", [ServerBehavior(object_list_delay=8)], indirect=True, ids=["lag"])
+@pytest.mark.usefixtures("kind", "sandbox")
+def test_job_over_a_store_whose_listing_lags_is_whole(submit: Submit, client: TaskClient) -> None:
+    job = submit(4, max_records_per_task=2)
+
+    assert job.run().state == "Done"
+    assert [result.outcome for result in client.job(BOS_URI).results()] == ["succeeded"] * 4
+
+
 @pytest.mark.parametrize("sandbox", [ServerBehavior(output_delay=20)], indirect=True, ids=["late"])
 @pytest.mark.usefixtures("sandbox")
 def test_run_waits_for_output_that_is_listed_late(submit: Submit, client: TaskClient) -> None:
