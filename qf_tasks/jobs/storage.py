@@ -67,10 +67,14 @@ class JobFiles:
                 f"There is no job in {directory}: it has no {_MANIFEST}",
                 hint="Pass the bos_uri that the job was submitted with, or submit it with client.submit().",
             )
-        parts = [first]
-        while retry := self.read_manifest(retry_directory(directory, len(parts))):
-            parts.append(retry)
-        return parts
+        return [first, *self.read_retries(directory, 1)]
+
+    def read_retries(self, directory: BosUri, number: int) -> list[Manifest]:
+        """Return the manifests of the retries of a job from this number on, oldest first."""
+        found: list[Manifest] = []
+        while retry := self.read_manifest(retry_directory(directory, number + len(found))):
+            found.append(retry)
+        return found
 
     def find(self, directory: BosUri) -> Manifest | None:
         """Return the manifest of the job in a directory, None if the directory is empty.

@@ -147,6 +147,7 @@ def test_retry_failures_runs_these_records_again_and_merges(
     sandbox.set_answers(first_answer_fails("2", "5"))
     job = submit(6, max_records_per_task=2, inference_params={"temperature": 0.5})
     job.run()
+    earlier = client.job(BOS_URI)  # as another program may have it
 
     job.retry_failures()
     results = list(job.results(ordered=ordered))
@@ -154,6 +155,7 @@ def test_retry_failures_runs_these_records_again_and_merges(
     assert outcomes(results) == dict.fromkeys("123456", "succeeded")
     assert not ordered or ids(results) == ids_of(6)
     assert ids(client.job(BOS_URI).results(ordered=ordered)) == ids(results)
+    assert outcomes(earlier.results(ordered=ordered)) == dict.fromkeys("123456", "succeeded")
     *_, retry = sandbox.tasks.values()
     assert retry["inputBosUri"] == f"{BOS_URI}retries/0001/input/0001/"
     assert retry["inferenceParams"] == {"temperature": 0.5}

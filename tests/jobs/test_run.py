@@ -54,6 +54,8 @@ def test_run_returns_the_status_when_every_task_has_ended(submit: Submit) -> Non
     )
     assert progress[0].state == "Running"
     assert progress[-1] == status
+    assert any(snapshot.remaining for snapshot in progress[:-1])
+    assert status.remaining is None
     assert JobStatus.model_validate_json(status.model_dump_json()) == status
 
 
