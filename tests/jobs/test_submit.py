@@ -234,6 +234,7 @@ def test_submit_to_a_store_that_ignores_conditions_is_the_same_job(submit: Submi
     ("change", "problem"),
     [
         (lambda text: text[:-5], "is not JSON"),
+        (lambda _: "[" * 100_000, "is not JSON"),
         (lambda _: '{"tasks": []}', "is not the manifest of a job"),
         (lambda text: text.replace('"version": 1', '"version": 2'), "has version 2"),
         (
@@ -241,9 +242,12 @@ def test_submit_to_a_store_that_ignores_conditions_is_the_same_job(submit: Submi
             r"is damaged: shards\.0\.files\.0\.records",
         ),
         (lambda text: text.replace('"records": 3', '"records": 4'), "was changed"),
-        (lambda text: text.replace("nightly/", "daily/"), "was copied from bos:/bucket/jobs/daily/"),
+        (
+            lambda text: text.replace("nightly/", "daily/"),
+            "was copied: its bos_uri is 'bos:/bucket/jobs/daily/'",
+        ),
     ],
-    ids=["cut", "foreign", "newer", "wrong-field", "changed", "copied"],
+    ids=["cut", "deep", "foreign", "newer", "wrong-field", "changed", "copied"],
 )
 def test_job_with_an_unusable_manifest_is_refused(
     submit: Submit, client: TaskClient, sandbox: Sandbox, change: Callable[[str], str], problem: str
