@@ -58,6 +58,31 @@ def test_records_of_any_source_become_lines(records: object) -> None:
     assert [json.loads(line) for line in lines(records)] == WANTED
 
 
+class Array:
+    """What is used of an array or number of numpy, whose `item()` is for numbers alone."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def tolist(self) -> object:
+        return self._value
+
+    def item(self) -> object:
+        raise ValueError
+
+
+def test_record_with_numbers_and_arrays_of_numpy_has_those_of_json() -> None:
+    (line,) = lines([{"query": "a", "score": Array(1.5), "vector": Array([1, 2]), "inner": Question("b")}])
+
+    assert json.loads(line) == {
+        "id": "1",
+        "query": "a",
+        "score": 1.5,
+        "vector": [1, 2],
+        "inner": {"query": "b"},
+    }
+
+
 def test_records_of_a_directory_are_read_in_the_order_of_names(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "b.txt").write_text('{"query": "b"}\n')
