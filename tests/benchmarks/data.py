@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO, NamedTuple
@@ -108,7 +108,7 @@ def lines(size: Size) -> Case:
                     join(parse_results(read(results), ""), lambda: jsonl.parse_records(read(records), ""))
                 ),
                 "json.loads of results": lambda: _exhaust(_loaded(results)),
-                "json.loads of both": lambda: [_exhaust(_loaded(path)) for path in (results, records)],
+                "json.loads of both": lambda: _exhaust(chain(_loaded(results), _loaded(records))),
                 "validated": lambda: _exhaust(jsonl.lines(records)),
                 "json.loads and dumps of records": lambda: _exhaust(map(json.dumps, _loaded(records))),
             },

@@ -16,6 +16,8 @@ from qf_tasks import (
     NotFoundError,
     QfTasksError,
     Result,
+    RunStatus,
+    Task,
     TaskNotFoundError,
     TaskStateError,
 )
@@ -47,7 +49,7 @@ def test_results_joined_with_the_input_name_what_is_missing_or_unexpected(
 ) -> None:
     lines = [
         {"id": "9", "query": "q9", "output": {"result": "of no record"}},
-        {"id": "1", "query": "another", "output": {"result": "of another query"}},
+        {"id": "4", "query": "another", "output": {"result": "of another query"}},
         {"id": "2", "output": {"result": "a second one"}},
         {"id": "3", "output": {"result": "without its query"}},
     ]
@@ -59,7 +61,7 @@ def test_results_joined_with_the_input_name_what_is_missing_or_unexpected(
         ("2", "succeeded"),
         ("1", "succeeded"),
         ("9", "unexpected"),
-        ("1", "unexpected"),
+        ("4", "unexpected"),
         ("2", "unexpected"),
         ("3", "succeeded"),
         ("4", "missing"),
@@ -223,6 +225,14 @@ def test_download_into_a_missing_directory_is_refused(data: Data, sandbox: Sandb
         data.download("infer-1", tmp_path / "no" / "results.jsonl")
 
     assert sandbox.requests == []
+
+
+def test_results_of_a_task_that_has_ended_since_it_was_described_are_read(
+    make_blocking_data: Any, task_with_output: str
+) -> None:
+    before = Task(task_id=task_with_output, run_status=RunStatus.RUNNING)
+
+    assert len(list(make_blocking_data().results(before))) == 2
 
 
 def test_results_of_a_task_that_runs_raise(data: Data, sandbox: Sandbox) -> None:
