@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from baidubce.bce_client_configuration import BceClientConfiguration
@@ -31,7 +31,7 @@ from qf_tasks._protocol.responses import RawResponse, read
 from qf_tasks._protocol.signing import authorization, query_string
 from qf_tasks._transport.exception_mapping import without_frames
 from qf_tasks._transport.sender import Sender, StreamedResponse
-from qf_tasks.data.uri import BosUri
+from qf_tasks.data.uri import BosUri, ObjectInfo
 from qf_tasks.errors import (
     ApiError,
     BadResponseError,
@@ -57,14 +57,6 @@ _PERMISSION_HINT = (
 )
 
 _logger = logging.getLogger("qf_tasks")
-
-
-class ObjectInfo(NamedTuple):
-    """An object as a listing describes it."""
-
-    uri: BosUri
-    size: int
-    etag: str
 
 
 @dataclass(frozen=True, slots=True)

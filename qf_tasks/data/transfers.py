@@ -18,12 +18,12 @@ from qf_tasks._operations.retry import poll_delays
 from qf_tasks.data import jsonl
 from qf_tasks.data.models import Record, Result, Upload
 from qf_tasks.data.results import join, parse_results
-from qf_tasks.data.uri import BosUri
+from qf_tasks.data.uri import BosUri, ObjectInfo
 from qf_tasks.errors import BadResponseError, InvalidArgumentError, NotFoundError, QfTasksError
 from qf_tasks.models import RunStatus, Task
 
 if TYPE_CHECKING:
-    from qf_tasks.data.store import ObjectInfo, ObjectStore
+    from qf_tasks.data.store import ObjectStore
 
 OnProgress = Callable[[int, int], object]
 Part = TypeVar("Part")

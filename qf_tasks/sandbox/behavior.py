@@ -68,6 +68,9 @@ class ServerBehavior:
     # A choice: whether a truncated list of objects has `nextMarker`.
     object_next_marker: bool = True
 
+    # A choice: whether storing an object heeds `If-Match` and `If-None-Match`.
+    conditional_put: bool = True
+
     # A choice: seconds of the sandbox's clock after an object was stored until it is listed.
     object_list_delay: float = 0.0
 
