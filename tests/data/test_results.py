@@ -69,6 +69,17 @@ def test_results_joined_with_the_input_name_what_is_missing_or_unexpected(
     assert results[-1].query == "q4"
 
 
+def test_results_of_an_empty_output_are_missing(
+    make_blocking_data: Any, sandbox: Sandbox, task_with_output: str
+) -> None:
+    for name in "ab":
+        sandbox.put(f"{output_of(sandbox, task_with_output)}/{name}.jsonl", "")
+
+    results = list(make_blocking_data().results(task_with_output, missing=True))
+
+    assert [(result.id, result.outcome) for result in results] == [(n, "missing") for n in "1234"]
+
+
 def test_results_with_unreadable_lines_go_on(data: Data, sandbox: Sandbox, task_with_output: str) -> None:
     uri = f"{output_of(sandbox, task_with_output)}/a.jsonl"
     sandbox.put(uri, b'\xff\n[]\n{"output": {}}\n\n{"id": "2", "output": {"result": "a\xe2\x80\xa8b"}}\n')
