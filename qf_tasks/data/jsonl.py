@@ -168,13 +168,14 @@ def parse_records(file_lines: Iterable[Line], file: str) -> Iterator[Record]:
     """
     for content, number in file_lines:
         fields = None if content is None else parse_object(content)
-        record_id = fields and fields.get("id")
-        if fields is None or not isinstance(record_id, str) or not record_id:
+        record_id = fields.get("id") if fields else None
+        if fields and isinstance(record_id, str) and record_id:
+            query = fields.get("query")
+            yield Record(record_id, query if isinstance(query, str) else None, fields)
+        else:
             source = _Source(content, file, number)
-            _object(source)
+            _object(source)  # raises, if it is not even an object
             raise source.invalid("it has no id")
-        query = fields.get("query")
-        yield Record(record_id, query if isinstance(query, str) else None, fields)
 
 
 def parse_object(content: bytes) -> dict[str, Any] | None:

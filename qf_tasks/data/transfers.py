@@ -176,12 +176,12 @@ def list_until(
 ) -> list[ObjectInfo]:
     """Return the objects in a directory, listed again for some seconds while they are not complete."""
     deadline = store.now() + seconds
-    for delay in poll_delays(_LONGEST_DELAY):
-        found = sorted(store.list(directory))
+    delays = poll_delays(_LONGEST_DELAY)
+    while True:
+        found, delay = sorted(store.list(directory)), next(delays)
         if is_complete(found) or store.now() + delay > deadline:
             return found
         store.sleep(delay)
-    raise AssertionError("the delays have no end")
 
 
 def _seconds_of_lag(task: Task) -> float:
