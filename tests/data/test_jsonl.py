@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,18 @@ def test_split_lines_of_any_chunks_are_the_same(size: int) -> None:
         (None, 5),
         (b"five", 6),
     ]
+
+
+def test_split_lines_of_a_line_without_end_keeps_no_more_than_the_limit() -> None:
+    tracemalloc.start()
+    try:
+        found = list(split_lines([b"x" * 100_000] * 100, 1000))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert found == [(None, 1)]
+    assert peak < 1_000_000
 
 
 def test_error_of_a_record_names_file_line_and_rule(tmp_path: Path) -> None:

@@ -67,6 +67,11 @@ def test_results_joined_with_the_input_name_what_is_missing_or_unexpected(
         ("4", "missing"),
     ]
     assert results[-1].query == "q4"
+    assert [result.error for result in results if result.outcome == "unexpected"] == [
+        "The input has no record with this id",
+        "The record with this id asks something else",
+        "There is another result for this record",
+    ]
 
 
 def test_results_of_an_empty_output_are_missing(
@@ -82,7 +87,7 @@ def test_results_of_an_empty_output_are_missing(
 
 def test_results_with_unreadable_lines_go_on(data: Data, sandbox: Sandbox, task_with_output: str) -> None:
     uri = f"{output_of(sandbox, task_with_output)}/a.jsonl"
-    sandbox.put(uri, b'\xff\n[]\n{"output": {}}\n\n{"id": "2", "output": {"result": "a\xe2\x80\xa8b"}}\n')
+    sandbox.put(uri, b'\xff\n[]\n{"id": ""}\n\n{"id": "2", "output": {"result": "a\xe2\x80\xa8b"}}\n')
 
     results = [result for result in data.results(task_with_output) if result.file == uri]
 
