@@ -87,7 +87,10 @@ def test_results_of_an_empty_output_are_missing(
 
 def test_results_with_unreadable_lines_go_on(data: Data, sandbox: Sandbox, task_with_output: str) -> None:
     uri = f"{output_of(sandbox, task_with_output)}/a.jsonl"
-    sandbox.put(uri, b'\xff\n[]\n{"id": ""}\n\n{"id": "2", "output": {"result": "a\xe2\x80\xa8b"}}\n')
+    sandbox.put(
+        uri,
+        b'\xff\n[]\n{"id": ""}\n\n{"id": "2", "output": {"result": "a\xe2\x80\xa8b"}}\n{"id": "1", "output": NaN}\n',
+    )
 
     results = [result for result in data.results(task_with_output) if result.file == uri]
 
@@ -96,6 +99,7 @@ def test_results_with_unreadable_lines_go_on(data: Data, sandbox: Sandbox, task_
         (2, "unreadable", None),
         (3, "unreadable", None),
         (5, "succeeded", "a\u2028b"),
+        (6, "unreadable", None),
     ]
 
 
@@ -103,6 +107,7 @@ def test_results_with_unreadable_lines_go_on(data: Data, sandbox: Sandbox, task_
     ("line", "outcome", "text", "error"),
     [
         ({"output": {"choices": [{"message": {"content": "hi"}}]}}, "succeeded", "hi", None),
+        ({"output": {"choices": [{"message": {"content": "hi"}}, {}]}}, "succeeded", "hi", None),
         ({"output": {"vector": [1]}}, "succeeded", None, None),
         ({"error": {"code": 336, "message": "bad"}}, "failed", None, "bad [336]"),
         ({"output": {"error_code": 4, "error_msg": "limit"}}, "failed", None, "limit [4]"),
