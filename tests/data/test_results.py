@@ -87,10 +87,8 @@ def test_results_of_an_empty_output_are_missing(
 
 def test_results_with_unreadable_lines_go_on(data: Data, sandbox: Sandbox, task_with_output: str) -> None:
     uri = f"{output_of(sandbox, task_with_output)}/a.jsonl"
-    sandbox.put(
-        uri,
-        b'\xff\n[]\n{"id": ""}\n\n{"id": "2", "output": {"result": "a\xe2\x80\xa8b"}}\n{"id": "1", "output": NaN}\n',
-    )
+    lines = [b"\xff", b"[]", b'{"id": ""}', b"", '{"id": "2", "output": {"result": "a\u2028b"}}'.encode()]
+    sandbox.put(uri, b"\n".join([*lines, b'{"id": "1", "output": NaN}']))
 
     results = [result for result in data.results(task_with_output) if result.file == uri]
 
