@@ -24,8 +24,8 @@ CASES: dict[str, Callable[[Size], Case]] = {
     "gets": waits.gets,
     "listing": many.listing,
     "shards": data.shards,
-    "small": data.small_objects,
-    "results": data.join_results,
+    "objects": data.small_objects,
+    "lines": data.lines,
     "import": imports.imports,
 }
 _REACHING_IN = ("QIANFAN_", "QF_TASKS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
