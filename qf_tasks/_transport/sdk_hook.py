@@ -14,6 +14,7 @@ import logging
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
@@ -214,7 +215,9 @@ def _import_sdk() -> ModuleType:
     logger = logging.getLogger("qianfan")
     modules, finders, handlers = set(sys.modules), list(sys.meta_path), list(logger.handlers)
     try:
-        console = importlib.import_module(_CONSOLE)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its source, which Python compiles if the installer did not
+            console = importlib.import_module(_CONSOLE)
     except BaseException as exception:
         for name in set(sys.modules) - modules:
             if name.partition(".")[0] == "qianfan":
