@@ -26,7 +26,6 @@ from qf_tasks._protocol.redaction import redact, redact_bytes
 from qf_tasks._protocol.responses import RawResponse, read
 from qf_tasks._protocol.signing import authorization, query_string
 from qf_tasks._transport.exception_mapping import raised_by_other_code, to_error, without_frames
-from qf_tasks._transport.sender import Sender
 from qf_tasks.errors import InvalidArgumentError, QfTasksError
 from qf_tasks.models import Response
 from qf_tasks.settings import Settings
@@ -46,6 +45,8 @@ class Transport:
     """Sends actions for one client, signed with its keys, over connections that belong to it alone."""
 
     def __init__(self, settings: Settings) -> None:
+        from qf_tasks._transport.sender import Sender  # with urllib3, for those who make a client
+
         self._settings = settings
         self._host = urlsplit(settings.base_url).netloc
         self._sender = Sender(settings)

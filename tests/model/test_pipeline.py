@@ -73,7 +73,7 @@ store_fates = st.sampled_from([*STORE_FAULTS])
 read_fates = st.sampled_from([*READ_FAULTS])
 directories = st.sampled_from(DIRECTORIES)
 # How many calls of `on_progress` a client survives.
-lifetimes = st.sampled_from([None, None, 0, 1, 2])
+lifetimes = st.sampled_from([None, None, 0, 1, 2, 3, 4])
 behaviors = st.builds(
     ServerBehavior,
     output_shape=st.sampled_from(["result", "choices"]),
