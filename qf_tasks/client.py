@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Self, Unpack
 
 from qf_tasks._operations import arguments, bulk, create, lifecycle, listing, polling, purge
 from qf_tasks._operations.api import Api, Runtime
-from qf_tasks._operations.arguments import Age, RunStatusLike, TaskLike
+from qf_tasks._operations.arguments import Age, RunStatusLike, TaskLike, plain_callback
 from qf_tasks._operations.bulk import OnProgress
 from qf_tasks._operations.journal import JournalPath
 from qf_tasks._operations.polling import OnChange, Poller
@@ -15,8 +15,13 @@ from qf_tasks._operations.retry import RetryPolicy
 from qf_tasks._runtime.blocking import BlockingIterator, BlockingRuntime, Clock, run
 from qf_tasks._transport.sdk_hook import Transport
 from qf_tasks.data.facades import Data
+from qf_tasks.data.lazy_store import LazyStore
+from qf_tasks.data.transfers import OnProgress as OnUploadProgress
+from qf_tasks.data.uri import BosUri
 from qf_tasks.durations import Duration
 from qf_tasks.errors import InvalidArgumentError
+from qf_tasks.jobs import facades
+from qf_tasks.jobs.facades import Job
 from qf_tasks.models import (
     Account,
     CreatedTask,
@@ -86,7 +91,8 @@ class TaskClient(BaseClient):
         self._settings = settings_of(settings, keywords)
         self._transport = Transport(self._settings)
         self._api = api_of(self._settings, BlockingRuntime(self._transport, self._clock))
-        self._data = Data(self._settings, self._api)
+        self._store = LazyStore(self._settings)
+        self._data = Data(self._store, self._api)
 
     @property
     def data(self) -> Data:
@@ -118,7 +124,7 @@ class TaskClient(BaseClient):
         completion_window: Literal["24h"] | None = None,
         extra: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
-        reuse_within: Age = "7d",
+        reuse_within: Age | None = None,
         quota_timeout: Duration | None = None,
     ) -> CreatedTask:
         """Create a task once, and return its id.
@@ -145,7 +151,7 @@ class TaskClient(BaseClient):
             idempotency_key: 1 to 128 printable characters that identify the intention, such as
                 `"daily-2025-06-01"`; written at the end of the task's description.
             reuse_within: How far back a task with the same key is searched for: a `timedelta`, text with a
-                unit, or an aware `datetime`; default 7 days.
+                unit, or an aware `datetime`; default 7 days. Needs an `idempotency_key`.
             quota_timeout: How long to wait for a free slot if the account has too many active tasks; default:
                 not at all. A duration: seconds, a `timedelta`, or text with a unit such as `"2h"`.
 
@@ -231,8 +237,8 @@ class TaskClient(BaseClient):
     ) -> Iterator[Task]:
         """Return an iterator over the tasks of the account, which fetches pages as needed.
 
-        Tasks may be deleted while it runs. An age is a `timedelta`, text with a unit (`"30d"`), or an aware
-        `datetime`.
+        Tasks may be deleted while it runs. An age is a `timedelta` or text with a unit (`"30d"`), counted on
+        the clock of the service, or an aware `datetime`.
 
         Args:
             run_status: One or several states, in any case; default all.
@@ -319,7 +325,7 @@ class TaskClient(BaseClient):
             TaskNotFoundError: The account has no such task.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        options = polling.wait_options(timeout, poll_interval, on_change)
+        options = polling.wait_options(timeout, poll_interval, plain_callback(on_change, "on_change"))
         known = task if isinstance(task, Task) else None
         task_id = arguments.task_id(task)
         return run(polling.wait(self._api, task_id, options, known=known, raise_on_failure=raise_on_failure))
@@ -343,7 +349,7 @@ class TaskClient(BaseClient):
             TaskNotFoundError: The account has no such task.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        options = polling.wait_options(timeout, poll_interval, on_change)
+        options = polling.wait_options(timeout, poll_interval, plain_callback(on_change, "on_change"))
         task_ids = arguments.task_ids(tasks)
         return run(polling.wait_all(self._api, task_ids, options, raise_on_failure=raise_on_failure))
 
@@ -365,7 +371,7 @@ class TaskClient(BaseClient):
             TaskNotFoundError: While iterating: the account has no such task.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        options = polling.wait_options(timeout, poll_interval, on_change)
+        options = polling.wait_options(timeout, poll_interval, plain_callback(on_change, "on_change"))
         poller = Poller(self._api, options, arguments.task_ids(tasks))
         return BlockingIterator(poller.ended(), "client.as_completed")
 
@@ -382,7 +388,7 @@ class TaskClient(BaseClient):
             InvalidArgumentError: Before any request.
             BulkInterrupted: As with `delete_many`.
         """
-        options = bulk.bulk_options(max_workers, None, on_progress)
+        options = bulk.bulk_options(max_workers, None, plain_callback(on_progress, "on_progress"))
         return run(bulk.stop_many(self._api, arguments.task_ids(tasks), options))
 
     def delete_many(
@@ -423,7 +429,8 @@ class TaskClient(BaseClient):
         """
         task_ids = bulk.plain_task_ids(tasks)
         delete = lifecycle.delete_options(stop_first, stop_timeout, missing_ok)
-        options = bulk.bulk_options(max_workers, journal, on_progress, delete)
+        progress = plain_callback(on_progress, "on_progress")
+        options = bulk.bulk_options(max_workers, journal, progress, delete)
         return run(bulk.delete_many(self._api, task_ids, options))
 
     def plan_purge(
@@ -458,16 +465,16 @@ class TaskClient(BaseClient):
             InvalidArgumentError: Before any request; or after some, if more than `max_tasks` match.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        criteria = purge.purge_criteria(
+        request = purge.purge_request(
             run_status=run_status,
             name=name,
             older_than=older_than,
             creator=creator,
             keep_newest=keep_newest,
             stop_first=stop_first,
+            max_tasks=max_tasks,
         )
-        most = arguments.whole_number(max_tasks, "max_tasks", minimum=1)
-        return run(purge.plan_purge(self._api, criteria, most))
+        return run(purge.plan_purge(self._api, request))
 
     def purge(
         self,
@@ -490,9 +497,82 @@ class TaskClient(BaseClient):
         """
         checked = bulk.check_plan(self._api, plan)
         delete = lifecycle.delete_options(checked.criteria.stop_first, stop_timeout, missing_ok=True)
-        return run(
-            bulk.purge(self._api, checked, bulk.bulk_options(max_workers, journal, on_progress, delete))
+        progress = plain_callback(on_progress, "on_progress")
+        options = bulk.bulk_options(max_workers, journal, progress, delete)
+        return run(bulk.purge(self._api, checked, options))
+
+    # Jobs.
+
+    def submit(
+        self,
+        records: object,
+        *,
+        bos_uri: str,
+        endpoint: str | None = None,
+        model_id: str | ModelVersion | None = None,
+        inference_params: Mapping[str, Any] | None = None,
+        data_format: DataFormatName | None = None,
+        name: str | None = None,
+        description: str | None = None,
+        max_records_per_task: int | None = None,
+        shard_retries: int = 1,
+        on_progress: OnUploadProgress | None = None,
+    ) -> Job:
+        """Upload a set of records of any size, create its first tasks, and return the job.
+
+        The records are run as one task, or as many as the limits of the service require; `job.run()` and
+        `job.results()` create the others as slots become free. All records are checked before anything is
+        sent. The same call again, after a failure or in another program, returns the same job.
+
+        Args:
+            records: As in `data.upload`; ids are unique in the whole set. Or the address of a directory of
+                JSON Lines that is there already, `bos:/bucket/folder/`, each record with an id: it is used in
+                place, as one task if it is within the limits, or else one for each of its directories.
+            bos_uri: A directory for this job alone, `bos:/bucket/folder/`: records, results and state.
+            endpoint: A preset service, such as `"ernie-x1-turbo-32k"`; exclusive with `model_id`.
+            model_id: A model version (`amv-…`), or one that `models()` lists; exclusive with `endpoint`.
+            inference_params: Sampling parameters of the model, such as `{"temperature": 0.2}`.
+            data_format: `"default"`, `"src_tgt"` or `"role"`; default: the service's.
+            name: 2 to 20 characters; default: that of the directory.
+            description: Of each task, up to some 400 characters.
+            max_records_per_task: Make smaller tasks than the limits require, so that results come earlier.
+            shard_retries: How often a task that failed or expired is tried again; 0 to 10, default 1.
+            on_progress: Called with the bytes that are uploaded, and with all bytes.
+
+        Raises:
+            InvalidRecordError: A record is invalid; nothing was sent.
+            InvalidArgumentError: `bos_uri` has other objects, or a job with other records or parameters;
+                nothing was sent.
+            NotFoundError: There is no such bucket.
+            QfTasksError: See the tree in `qf_tasks.errors`; the same call continues.
+        """
+        submission = facades.Submission(
+            records,
+            bos_uri=bos_uri,
+            endpoint=endpoint,
+            model_id=model_id,
+            inference_params=inference_params,
+            data_format=data_format,
+            name=name,
+            description=description,
+            max_records_per_task=max_records_per_task,
+            shard_retries=shard_retries,
+            on_progress=on_progress,
         )
+        return facades.submit(self._api, self._store, submission)
+
+    def job(self, bos_uri: str) -> Job:
+        """Return a job that was submitted, by this program or another one.
+
+        Args:
+            bos_uri: The directory that it was submitted with.
+
+        Raises:
+            InvalidArgumentError: `bos_uri` is no directory, or its `job.json` is damaged.
+            NotFoundError: There is no job.
+            QfTasksError: See the tree in `qf_tasks.errors`.
+        """
+        return facades.open_job(self._api, self._store, BosUri.parse_directory(bos_uri))
 
     # Everything else.
 
@@ -513,7 +593,7 @@ class TaskClient(BaseClient):
     def close(self) -> None:
         """Close the connections; a later call is rejected."""
         self._transport.close()
-        self._data.close()
+        self._store.close()
 
     def __enter__(self) -> Self:
         """Return the client itself."""

@@ -6,9 +6,10 @@ nor the names that the service uses: `_protocol/decoding.py` makes them from wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:
@@ -62,6 +63,16 @@ class Model:
     def model_dump_json(self, *, indent: int | None = None) -> str:
         """Return the fields as JSON text."""
         return _adapter(type(self)).dump_json(self, indent=indent).decode()
+
+
+def html_table(caption: str, rows: Iterable[tuple[str, object]]) -> str:
+    """Return a small table for a notebook, from names and values; rows without a value are left out."""
+    cells = "".join(
+        f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
+        for name, value in rows
+        if value not in (None, "")
+    )
+    return f"<table><caption>{escape(caption)}</caption>{cells}</table>"
 
 
 class _StateRules(NamedTuple):
@@ -239,7 +250,20 @@ class Task(Model):
         """Return one short line."""
         return f"<Task {self.task_id} {self.name!r} {self.run_status}>"
 
-    __str__ = __repr__
+    def _repr_html_(self) -> str:
+        rows = (
+            ("state", self.run_status),
+            ("name", self.name),
+            ("model", self.endpoint or self.model_id),
+            ("records processed", self.progress),
+            ("tokens", self.total_token_usage),
+            ("created", self.create_time),
+            ("finished", self.finish_time),
+            ("error", self.error_reason),
+            ("input", self.input_bos_uri),
+            ("output", self.output_uri),
+        )
+        return html_table(f"Task {self.task_id}", rows)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -263,8 +287,6 @@ class TaskPage(Model):
         """Return one short line."""
         return f"<TaskPage {len(self.tasks)} tasks, next {self.next_marker!r}>"
 
-    __str__ = __repr__
-
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion(Model):
@@ -286,8 +308,6 @@ class ModelFamily(Model):
         """Return one short line."""
         return f"<ModelFamily {self.model_id} {self.model_name!r}, {len(self.versions)} versions>"
 
-    __str__ = __repr__
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SupportedModels(Model):
@@ -297,11 +317,17 @@ class SupportedModels(Model):
     custom: tuple[ModelFamily, ...]
     request_id: str | None = field(default=None, compare=False)
 
+    def __len__(self) -> int:
+        """Return the number of models."""
+        return len(self.common) + len(self.custom)
+
+    def __iter__(self) -> Iterator[ModelFamily]:
+        """Iterate over the models, the account's own last."""
+        return iter(self.common + self.custom)
+
     def __repr__(self) -> str:
         """Return one short line."""
         return f"<SupportedModels {len(self.common)} common, {len(self.custom)} custom>"
-
-    __str__ = __repr__
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,5 +401,3 @@ class Response(Model):
     def __repr__(self) -> str:
         """Return one short line, without the body."""
         return f"<Response {self.status}, request id {self.request_id}>"
-
-    __str__ = __repr__

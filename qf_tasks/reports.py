@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Literal, Self, Unpack, get_args
 
 from qf_tasks.errors import ErrorDetails, QfTasksError
-from qf_tasks.models import Account, Model, RunStatus, Task
+from qf_tasks.models import Account, Model, RunStatus, Task, html_table
 
 Outcome = Literal[
     "deleted",
@@ -28,6 +28,7 @@ Outcome = Literal[
 
 _OK_OUTCOMES = ("deleted", "already_gone", "stopping", "stopped", "skipped")
 _REMAINING = ("failed", "unknown", "not_tried")
+_MAX_ROWS = 20  # tasks in the table for a notebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +37,19 @@ class ErrorSummary(Model):
 
     Attributes:
         kind: the class of the error, such as `"TaskStateError"`; `"Skipped"` where nothing went wrong.
-        message, code, hint: those of the error.
+        message, code, hint, retryable: those of the error.
     """
 
     kind: str
     message: str
     code: str | None = None
     hint: str | None = None
+    retryable: bool = False
 
     @classmethod
     def of(cls, error: QfTasksError) -> Self:
         """Return the summary of an error."""
-        return cls(type(error).__name__, error.message, error.code, error.hint)
+        return cls(type(error).__name__, error.message, error.code, error.hint, error.retryable)
 
     def __str__(self) -> str:
         """Return the message, then the code in brackets."""
@@ -112,6 +114,7 @@ class BulkReport(Model):
                 f"{len(failures)} of {len(self)} tasks were not done ({_summary(self.counts)}){cause}",
                 report=self,
                 hint=first.error.hint if first.error else None,
+                retryable=any(failure.error.retryable for failure in failures if failure.error),
             )
 
     @property
@@ -130,7 +133,12 @@ class BulkReport(Model):
         """Return one short line."""
         return f"<BulkReport {_summary(self.counts)}>"
 
-    __str__ = __repr__
+    def _repr_html_(self) -> str:
+        rows = [(outcome, count) for outcome, count in self.counts.items() if count]
+        failures = (
+            (failure.task_id, failure.error or failure.outcome) for failure in self._failures[:_MAX_ROWS]
+        )
+        return html_table(f"{len(self)} tasks of {self.account}", [*rows, *failures])
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +189,11 @@ class PurgePlan(Model):
         skipped = f", skipped {_summary(self.skipped)}" if self.skipped else ""
         return f"<PurgePlan {len(self)} tasks of {self.account}{skipped}>"
 
-    __str__ = __repr__
+    def _repr_html_(self) -> str:
+        tasks = ((task.task_id, f"{task.name} {task.run_status}") for task in self.tasks[:_MAX_ROWS])
+        more = len(self) - _MAX_ROWS
+        rows = [*tasks, ("more", more if more > 0 else None), *self.skipped.items()]
+        return html_table(f"Plan to delete {len(self)} tasks of {self.account}", rows)
 
 
 def _summary(counts: Mapping[Any, int]) -> str:
