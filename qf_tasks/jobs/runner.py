@@ -348,7 +348,6 @@ class Run:
             f"Job {self._part.manifest.bos_uri} has not ended after {self._options.wait.timeout:g} s: "
             f"{len(open_shards)} of {len(shards)} shards are not done; its tasks keep running",
             tasks=error.tasks,
-            done=error.done,
             pending=error.pending,
             hint="Nothing was stopped. Run the job again to continue. 任务仍在运行，可再次等待。",
         )

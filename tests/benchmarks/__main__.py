@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import calls, growth, imports, many, report, waits
+from tests.benchmarks import calls, data, growth, imports, many, report, waits
 from tests.benchmarks.measuring import FULL, QUICK, Case, Size
 
 CASES: dict[str, Callable[[Size], Case]] = {
@@ -20,6 +20,9 @@ CASES: dict[str, Callable[[Size], Case]] = {
     "waits": waits.waits,
     "gets": waits.gets,
     "listing": many.listing,
+    "shards": data.shards,
+    "small": data.small_objects,
+    "results": data.join_results,
     "import": imports.imports,
     "growth": growth.growth,
 }

@@ -26,6 +26,11 @@ class Size:
     wait_seconds: float
     records: Sequence[int]
     tasks: Sequence[int]
+    shards: int
+    shard_rounds: int
+    small_objects: int
+    results: int
+    join_rounds: int
 
 
 FULL = Size(
@@ -40,6 +45,11 @@ FULL = Size(
     wait_seconds=6.0,
     records=(100, 1_000, 10_000, 100_000, 1_000_000),
     tasks=(1, 10, 100, 1_000, 20_000),
+    shards=100,
+    shard_rounds=3,
+    small_objects=1000,
+    results=1_000_000,
+    join_rounds=1,
 )
 QUICK = Size(
     calls=3,
@@ -53,6 +63,11 @@ QUICK = Size(
     wait_seconds=0.2,
     records=(1, 2),
     tasks=(1, 2),
+    shards=2,
+    shard_rounds=1,
+    small_objects=10,
+    results=1000,
+    join_rounds=1,
 )
 
 
