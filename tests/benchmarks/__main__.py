@@ -40,7 +40,7 @@ def main() -> None:
     for name in options.only or CASES:
         print(f"{name} …", file=sys.stderr)
         found[name] = CASES[name](size)
-    print(report.as_text(found))
+        print(report.as_text(name, found[name]), flush=True)
     if options.json:
         options.json.write_text(json.dumps(report.as_json(found), indent=2), encoding="utf-8")
     if options.docs:

@@ -39,21 +39,18 @@ def as_json(found: Mapping[str, Case]) -> dict[str, Any]:
     }
 
 
-def as_text(found: Mapping[str, Case]) -> str:
-    """Return a table for a terminal."""
-    lines = [f"{'':10}{'':52}{'value':>10}  {'unit':10}{'target':10}"]
-    for name, case in found.items():
-        figures = [
-            f"{name:10}{figure.name:52}{_value(figure):>10}  {figure.unit:10}{_target(figure):10}"
-            f"{_VERDICTS[figure.is_met]}".rstrip()
-            for figure in case.figures
-        ]
-        points = [
-            f"{name:10}{f'{point.operation}, {point.count:,} {point.of}':52}{_time_and_memory(point):>20}"
-            for point in case.points
-        ]
-        lines += ["", *figures, *points, *case.notes]
-    return "\n".join(lines)
+def as_text(name: str, case: Case) -> str:
+    """Return the lines of a case, for a terminal."""
+    figures = [
+        f"{name:10}{figure.name:52}{_value(figure):>10}  {figure.unit:10}{_target(figure):10}"
+        f"{_VERDICTS[figure.is_met]}".rstrip()
+        for figure in case.figures
+    ]
+    points = [
+        f"{name:10}{f'{point.operation}, {point.count:,} {point.of}':52}{_time_and_memory(point):>20}"
+        for point in case.points
+    ]
+    return "\n".join([*figures, *points, *case.notes, ""])
 
 
 def write_docs(found: Mapping[str, Case]) -> None:
