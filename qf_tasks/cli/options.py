@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qf_tasks._operations.arguments import STATE_SYNONYMS
 from qf_tasks.cli import completion
 from qf_tasks.durations import parse_duration
 
@@ -23,8 +24,8 @@ Ids = Annotated[
 RunStatuses = Annotated[
     list[str] | None,
     typer.Option(
-        "--run-status",
         "--status",
+        "--run-status",
         metavar="STATE",
         help="Only these states, such as Done,Failed; may be repeated.",
         autocompletion=completion.states,
@@ -58,15 +59,6 @@ StopTimeout = Annotated[
 Timeout = Annotated[str, typer.Option(metavar="DURATION", help="How long to wait; or none.")]
 PollInterval = Annotated[str, typer.Option(metavar="DURATION", help="The longest pause between two polls.")]
 
-_SYNONYMS = {
-    **dict.fromkeys(("completed", "complete", "success", "succeeded", "finished"), "Done"),
-    **dict.fromkeys(("canceled", "cancelled"), "Stopped"),
-    **dict.fromkeys(("pending", "queued", "waiting"), "Queuing"),
-    **dict.fromkeys(("error", "failure"), "Failed"),
-    **dict.fromkeys(("active", "in_progress", "processing"), "Running"),
-    "timeout": "Expired",
-}
-
 
 def states(entries: Iterable[str] | None) -> list[str] | None:
     """Return the states of entries such as `Done,Failed`, with the service's name for a synonym.
@@ -77,8 +69,8 @@ def states(entries: Iterable[str] | None) -> list[str] | None:
         return None
     names = [name.strip() for entry in entries for name in entry.split(",") if name.strip()]
     if not names:
-        raise typer.BadParameter("no state is named; is a variable not set?", param_hint="--run-status")
-    return [_SYNONYMS.get(name.lower(), name) for name in names]
+        raise typer.BadParameter("no state is named; is a variable not set?", param_hint="--status")
+    return [STATE_SYNONYMS.get(name.lower(), name) for name in names]
 
 
 def pairs(entries: Iterable[str] | None, option: str) -> dict[str, Any] | None:

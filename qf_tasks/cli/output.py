@@ -45,10 +45,11 @@ class Terminal:
     """The streams of a run, how its results are to be printed, and its exit code so far.
 
     Attributes:
-        profile, config, env_file: The client is made with these.
+        profile, config_file, env_file: The client is made with these.
         as_json: Print results and errors as JSON.
         ids_only: Print results as bare ids.
         debug: Show errors with their traceback, and log every request.
+        names: How the parameters of the command are written on a command line.
         exit_code: The exit code of the process.
         signal: The last signal that came, `interrupts` how many did.
         in_flight: How many tasks are being worked on; a first signal lets these finish.
@@ -57,11 +58,12 @@ class Terminal:
     """
 
     profile: str | None = None
-    config: Path | None = None
+    config_file: Path | None = None
     env_file: Path | None = None
     as_json: bool = False
     ids_only: bool = False
     debug: bool = False
+    names: dict[str, str] = field(default_factory=dict[str, str])
     exit_code: int = 0
     signal: int | None = None
     interrupts: int = 0
@@ -80,7 +82,7 @@ class Terminal:
     @property
     def chosen(self) -> Chosen:
         """Where the settings come from, as keywords of the client."""
-        return {"profile": self.profile, "config_file": self.config, "env_file": self.env_file}
+        return {"profile": self.profile, "config_file": self.config_file, "env_file": self.env_file}
 
     @property
     def can_animate(self) -> bool:
@@ -159,7 +161,11 @@ class Terminal:
 
     def show_json(self, value: object, *, indent: int | None = 2) -> None:
         """Print a JSON value; letters that the encoding lacks are escaped."""
-        self.out.file.write(_dumped(value, self.out.encoding, indent=indent))
+        self.out.file.write(self.dumped(value, indent=indent))
+
+    def dumped(self, value: object, *, indent: int | None = None) -> str:
+        """Return a JSON value as text for stdout, which a terminal can show."""
+        return _dumped(value, self.out.encoding, indent=indent)
 
     def line(self, values: Iterable[str]) -> None:
         """Print tab-separated values."""

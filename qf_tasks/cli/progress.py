@@ -9,7 +9,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Group, RenderableType
+from rich.filesize import decimal
 from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -97,6 +106,66 @@ class Step(_Timed):
 
     def __rich__(self) -> Text:
         return Text(self.line(), no_wrap=True, overflow="ellipsis")
+
+
+class Counted(_Timed):
+    """Things that are read one after the other, without knowing how many there are."""
+
+    def __init__(self, terminal: Terminal, doing: str, noun: str) -> None:
+        super().__init__(terminal)
+        self._doing = doing
+        self._noun = noun
+        self._done = 0
+
+    def update(self, done: int) -> None:
+        """Keep how many have been read."""
+        self._done = done
+
+    def line(self) -> str:
+        """Return what is going on, how far it is, and for how long."""
+        return ", ".join([f"{self._doing} ... {counted(self._done, self._noun)}", *self.facts()])
+
+    def __rich__(self) -> Text:
+        return Text(self.line(), no_wrap=True, overflow="ellipsis")
+
+
+class Transfer(_Timed):
+    """Bytes that are sent or received: how many, how fast, how long it will take."""
+
+    def __init__(self, terminal: Terminal, doing: str, *, before: str) -> None:
+        super().__init__(terminal)
+        self._before = before
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(_BAR_WIDTH),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=terminal.err,
+        )
+        self._bar.add_task(doing, total=None)
+        [self._task] = self._bar.tasks
+
+    @property
+    def total(self) -> int:
+        """All bytes, 0 while they are not known."""
+        return int(self._task.total or 0)
+
+    def update(self, done: int, total: int) -> None:
+        """Keep how many of all bytes are done."""
+        self._bar.update(self._task.id, completed=done, total=total)
+
+    def line(self) -> str:
+        """Return all of it as text."""
+        if self._task.total is None:
+            return ", ".join([f"{self._before} ... {tables.clock_of(self.elapsed)}", *self.facts()[1:]])
+        done, total = decimal(int(self._task.completed)), decimal(self.total)
+        return ", ".join([f"{self._task.description}: {done} of {total}", *self.facts()])
+
+    def __rich__(self) -> RenderableType:
+        if self._task.total is None:
+            return Text(self.line(), no_wrap=True, overflow="ellipsis")
+        return self._bar.get_renderable()
 
 
 class Bulk(_Timed):

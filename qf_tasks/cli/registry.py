@@ -17,10 +17,11 @@ import qf_tasks
 from qf_tasks.cli import completion
 from qf_tasks.cli.errors import EXIT_CODES
 from qf_tasks.cli.output import Terminal
+from qf_tasks.cli.wording import names_of
 
 PROGRAM = "qf-tasks"
 _OUTPUT = ("as_json", "debug")
-_SETTINGS = ("profile", "config", "env_file")
+_SETTINGS = ("profile", "config_file", "env_file")
 _IDS = ("ids_only", "output")
 _FORMATS = {"json": "as_json", "ids": "ids_only"}
 
@@ -47,6 +48,11 @@ def _print_version(is_wanted: bool) -> None:
 
 class _Command(TyperCommand):
     """A command whose help names metavars alone, and lists the global options apart."""
+
+    @override
+    def invoke(self, ctx: Any) -> Any:
+        terminal_of(ctx).names = names_of(self.params)
+        return super().invoke(ctx)
 
     @override
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -101,6 +107,7 @@ class _Group(TyperGroup):
 
 _SECTIONS = {
     "Tasks": ("create", "get", "list", "wait", "stop", "delete", "purge", "models"),
+    "Data": ("upload", "results", "download"),
     "Setup": ("configure", "whoami", "config", "doctor", "completion"),
     "Trying it out": ("demo", "sandbox"),
 }
@@ -126,7 +133,9 @@ def _root(
             metavar="NAME", help="Use this profile of the settings file.", autocompletion=completion.profiles
         ),
     ] = None,
-    config: Annotated[Path | None, _global(metavar="FILE", help="Read this settings file.")] = None,
+    config_file: Annotated[
+        Path | None, _global("--config", metavar="FILE", help="Read this settings file.")
+    ] = None,
     env_file: Annotated[Path | None, _global(metavar="FILE", help="Read this .env file.")] = None,
     as_json: Annotated[bool, _global("--json", help="Print results and errors as JSON.")] = False,
     ids_only: Annotated[bool, _global("--ids", "-q", help="Print results as bare ids.")] = False,

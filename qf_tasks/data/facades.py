@@ -37,6 +37,14 @@ _BATCH_SECONDS = 0.02
 _CANCELLATION_SECONDS = 0.1  # between two checks for a cancellation while a callback runs
 
 
+def open_store(settings: Settings) -> ObjectStore:
+    """Return the object storage of an account; the SDK for it is imported now."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what the SDK is written like
+        from qf_tasks.data.store import ObjectStore
+    return ObjectStore(settings)
+
+
 class _BaseData:
     """What both kinds share: the store, which is made at its first use."""
 
@@ -61,10 +69,7 @@ class _BaseData:
     def _store(self) -> ObjectStore:
         with self._lock:
             if self._opened is None:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of what the SDK is written like
-                    from qf_tasks.data.store import ObjectStore
-                self._opened = ObjectStore(self._settings)
+                self._opened = open_store(self._settings)
                 if self._is_closed:
                     self._opened.close()
             return self._opened
@@ -99,10 +104,10 @@ class Data(_BaseData):
         there, from the same records, is not sent again.
 
         Args:
-            records: The path of a file of JSON Lines or of a directory of such files, an open text file, a
-                DataFrame, or an iterable of mappings, dataclasses or pydantic models. Each has a `query`, or
-                `messages` or `src` in its place, and an `id` that is unique text; without one, it gets its
-                position, from 1.
+            records: The path of a file of JSON Lines or of a directory of such files, a list of `Path`s, an
+                open text file, a DataFrame, or an iterable of mappings, dataclasses or pydantic models. Each
+                has a `query`, or `messages` or `src` in its place, and an `id` that is unique text; without
+                one, it gets its position, from 1.
             bos_uri: The directory, `bos:/bucket/folder/`. It must have no other objects.
             on_progress: Called with the bytes that are done, and with all bytes.
 
@@ -377,6 +382,8 @@ def _target(path: object) -> Path:
     target = Path(text).expanduser()
     if not target.parent.is_dir():
         raise InvalidArgumentError(f"path is in a directory that does not exist: {target.parent}")
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise InvalidArgumentError(f"path must be a file or directory, not a device or pipe: {target}")
     if text.endswith(("/", os.sep)):
         target.mkdir(exist_ok=True)
     return target

@@ -243,7 +243,7 @@ def test_create_interrupted_while_it_waits_for_a_slot_says_that_nothing_was_crea
     code, _, err = run(*_ONE, "--quota-timeout", "60s")
 
     assert (code, len(own_sandbox.tasks)) == (130, 20)
-    assert err == "'nightly' was still waiting for a free slot; it was not created.\nInterrupted.\n"
+    assert err == "'nightly' was not created; it was waiting for a free slot.\nInterrupted.\n"
 
 
 @pytest.mark.parametrize("options", [(), ("--quota-timeout", "60s")])

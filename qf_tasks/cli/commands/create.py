@@ -11,7 +11,7 @@ import typer
 
 from qf_tasks.cli import completion, options, progress, specs
 from qf_tasks.cli.commands.wait import Watch
-from qf_tasks.cli.errors import as_object, exit_code_of_kinds, hint_for, in_options
+from qf_tasks.cli.errors import as_object, exit_code_of_kinds, report_each
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command, terminal_of
 from qf_tasks.errors import (
@@ -63,9 +63,11 @@ def create(
     model_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Or a model version, amv-...: see `qf-tasks models`.")
     ] = None,
-    param: Annotated[
+    inference_params: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="An inference parameter; JSON or text. May be repeated."),
+        typer.Option(
+            "--param", metavar="KEY=VALUE", help="An inference parameter; JSON or text. May be repeated."
+        ),
     ] = None,
     description: Annotated[str | None, typer.Option(metavar="TEXT", help="Up to 500 characters.")] = None,
     data_format: Annotated[
@@ -112,7 +114,7 @@ def create(
         output_bos_uri=output_bos_uri,
         endpoint=endpoint,
         model_id=model_id,
-        inference_params=options.pairs(param, "--param"),
+        inference_params=options.pairs(inference_params, "--param"),
         description=description,
         data_format=data_format,
         completion_window=completion_window,
@@ -183,10 +185,15 @@ class _Creation:
         try:
             self._create_each()
         except KeyboardInterrupt as interrupt:
-            is_known, note = self._state(interrupt)
-            interrupt.add_note(note)
+            spec = self.planned[len(self.rows)]
+            is_known = bool(getattr(interrupt, "__notes__", ()))  # that nothing was created, says the client
+            if not is_known:
+                name = spec.keywords["name"]
+                interrupt.add_note(
+                    f"Whether {name!r} was created is not known; check: qf-tasks list --name '{name}'"
+                )
             if not self.is_alone:
-                self._add(self.planned[len(self.rows)], "not_tried" if is_known else "unknown")
+                self._add(spec, "not_tried" if is_known else "unknown")
             raise
         finally:
             if not self.is_alone:
@@ -253,43 +260,18 @@ class _Creation:
             terminal.show_rows((row for row in self.rows if row["task_id"]), ("task_id",))
         else:
             terminal.show_rows(self.rows, _COLUMNS, piped=_COLUMNS if self.is_alone else _PIPED)
-        for row in failed:
-            if row["error"]:
-                terminal.note(f"{row['line']}: {in_options(str(row['error']))}", style="red")
-        for hint in dict.fromkeys(error.hint for error in errors if error.hint):
-            terminal.note(f"Hint: {hint_for(terminal, hint)}")
+        report_each(terminal, [(row["line"], row["error"]) for row in failed if row["error"]])
         if failed:
             terminal.exit_code = exit_code_of_kinds(type(error).__name__ for error in errors)
 
     def failed_as_json(self) -> list[dict[str, object]]:
         """Return the JSON of the tasks that were not created."""
         return [
-            {**_without(row, "error"), **(as_object(row["error"]) if row["error"] else {})}
+            {**_without(row, "error"), **(as_object(self.terminal, row["error"]) if row["error"] else {})}
             for row in self.rows
             if not row["task_id"]
         ]
 
-    def _state(self, interrupt: KeyboardInterrupt) -> tuple[bool, str]:
-        """Return whether it is known that the task at hand was not created, and what to say about it."""
-        name = self.planned[len(self.rows)].keywords["name"]
-        if self.slot_wait and _was_waiting_for_slot(interrupt):
-            return True, f"{name!r} was still waiting for a free slot; it was not created."
-        return False, f"Whether {name!r} was created is not known; check: qf-tasks list --name '{name}'"
-
 
 def _without(row: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key != name and value is not None}
-
-
-def _was_waiting_for_slot(interrupt: KeyboardInterrupt) -> bool:
-    """Return whether the library slept between two attempts when the interrupt came.
-
-    After a create whose response was lost it also sleeps, but in a function of another name.
-    """
-    names: list[str] = []
-    traceback = interrupt.__traceback__
-    while traceback:
-        names.append(traceback.tb_frame.f_code.co_name)
-        traceback = traceback.tb_next
-    *_, caller = ["", *(name for name in names if name not in ("sleep", "interrupt"))]
-    return caller == "create" or "slot" in caller or "quota" in caller

@@ -52,7 +52,7 @@ def get(context: typer.Context, task_ids: options.Ids, *, max_tasks: options.Max
 def _show_found(terminal: Terminal, found: Found, account: Account) -> None:
     completion.remember(task.task_id for task in found.tasks)
     if terminal.as_json:
-        terminal.show_json(found.as_json(account))
+        terminal.show_json(found.as_json(terminal, account))
     elif terminal.ids_only:
         terminal.show_rows(({"task_id": task.task_id} for task in found.tasks), ("task_id",))
     else:

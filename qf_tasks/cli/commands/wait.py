@@ -105,7 +105,7 @@ class Watch:
         if self._events:
             self._end_events(failure)
         elif terminal.as_json:
-            terminal.show_json(self._found.as_json(self._client.account))
+            terminal.show_json(self._found.as_json(terminal, self._client.account))
         else:
             columns = (*PIPED, "output_uri", "error_reason")
             rows = (tables.task_row(task, {*_TABLE, *columns}) for task in tasks)
@@ -127,7 +127,7 @@ class Watch:
 
     def _end_events(self, failure: QfTasksError | None) -> None:
         for error in self._found.errors + ([failure] if failure else []):
-            self._print_event("error", error=as_object(error))
+            self._print_event("error", error=as_object(self._terminal, error))
         tasks = self._view.tasks
         self._print_event(
             "end",
