@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qf_tasks.cli import completion, progress
+from qf_tasks.cli import completion, progress, tables
 from qf_tasks.cli.errors import exit_code_of_kinds, report_hints
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.wording import in_options
@@ -74,6 +74,6 @@ def _summarize(terminal: Terminal, report: BulkReport) -> None:
             text = in_options(str(outcome.error), terminal.names)
             terminal.note(f"{outcome.task_id} {outcome.outcome}: {text}")
     counts = [f"{count} {outcome}" for outcome, count in report.counts.items() if count]
-    retries = [progress.counted(terminal.retries, "retry", "retries")] if terminal.retries else []
+    retries = [tables.counted(terminal.retries, "retry", "retries")] if terminal.retries else []
     terminal.note(f"{', '.join([*counts, *retries]) or 'nothing to do'}; account {report.account}")
     report_hints(terminal, (outcome.error.hint for outcome in report if outcome.error))

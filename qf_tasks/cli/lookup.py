@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Found:
+class Lookup:
     """What a command learned about tasks, whatever ends it.
 
     Attributes:

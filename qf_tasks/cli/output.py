@@ -141,11 +141,17 @@ class Terminal:
 
     def show_fields(self, fields: Row) -> None:
         """Print one value, a line for each field that it has."""
-        texts = {name: tables.text_of(value) for name, value in fields.items() if value is not None}
+        fields = {name: value for name, value in fields.items() if value is not None}
         if not self.out.is_terminal:
-            for row in texts.items():
-                self.line(row)
+            for name, value in fields.items():
+                self.line((name, tables.text_of(value)))
             return
+        texts = {
+            name: tables.counted(value, "record")
+            if name == "progress" and isinstance(value, int)
+            else tables.text_of(value)
+            for name, value in fields.items()
+        }
         width = max(map(len, texts))
         for name, text in texts.items():
             self.out.print(

@@ -90,7 +90,10 @@ class _Timed:
 
     def facts(self) -> list[str]:
         retries = self.terminal.retries
-        return [tables.clock_of(self.elapsed), *([counted(retries, "retry", "retries")] if retries else [])]
+        return [
+            tables.clock_of(self.elapsed),
+            *([tables.counted(retries, "retry", "retries")] if retries else []),
+        ]
 
 
 class Step(_Timed):
@@ -123,7 +126,7 @@ class Counted(_Timed):
 
     def line(self) -> str:
         """Return what is going on, how far it is, and for how long."""
-        return ", ".join([f"{self._doing} ... {counted(self._done, self._noun)}", *self.facts()])
+        return ", ".join([f"{self._doing} ... {tables.counted(self._done, self._noun)}", *self.facts()])
 
     def __rich__(self) -> Text:
         return Text(self.line(), no_wrap=True, overflow="ellipsis")
@@ -193,7 +196,7 @@ class Bulk(_Timed):
         stopping = len(self.terminal.stopping)
         return [
             *([f"{self._failed} failed"] if self._failed else []),
-            *([f"waiting for {counted(stopping, 'task')} to stop"] if stopping else []),
+            *([f"waiting for {tables.counted(stopping, 'task')} to stop"] if stopping else []),
             *super().facts(),
             *([f"{tables.clock_of(self._left)} left"] if self._left else []),
         ]
@@ -216,7 +219,7 @@ class Bulk(_Timed):
 class Waited(_Timed):
     """The tasks that are waited for, as they were last seen."""
 
-    _COLUMNS = ("task_id", "run_status", "progress", "age", "name")
+    _COLUMNS = ("task_id", "run_status", "records_done", "age", "name")
 
     def __init__(self, terminal: Terminal, total: int) -> None:
         super().__init__(terminal)
@@ -233,7 +236,7 @@ class Waited(_Timed):
         before = self._tasks.get(task.task_id)
         self._tasks[task.task_id] = task
         if not self.terminal.can_animate and (before is None or before.run_status != task.run_status):
-            records = "" if task.progress is None else f"  {task.progress} records"
+            records = "" if task.progress is None else f"  {tables.counted(task.progress, 'record')}"
             self.terminal.note(f"{tables.clock_of(self.elapsed)}  {task.task_id}  {task.run_status}{records}")
 
     def line(self) -> str:
@@ -258,8 +261,3 @@ class Waited(_Timed):
             overflow="ellipsis",
         )
         return Group(*([tables.table(self._COLUMNS, rows, width)] if rows else []), *more, footer)
-
-
-def counted(count: int, singular: str, plural: str | None = None) -> str:
-    """Return a number with its noun."""
-    return f"{count} {singular if count == 1 else plural or singular + 's'}"

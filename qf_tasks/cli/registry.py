@@ -158,7 +158,7 @@ def _root(
     """
 
 
-_without: dict[str, tuple[str, ...]] = {}
+_rejected_options: dict[str, tuple[str, ...]] = {}
 
 
 def command(
@@ -180,7 +180,7 @@ def command(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         for each in (name, *aliases):
-            _without[each] = rejected
+            _rejected_options[each] = rejected
             app.command(each, cls=_Command, epilog="\n".join(examples), hidden=each != name)(function)
         return function
 
@@ -197,6 +197,6 @@ def build() -> TyperGroup:
     for name, each in group.commands.items():
         own = {param.name for param in each.params}
         each.params.extend(
-            param for param in shared if param.name not in _without[name] and param.name not in own
+            param for param in shared if param.name not in _rejected_options[name] and param.name not in own
         )
     return group

@@ -12,7 +12,7 @@ from types import FrameType
 
 from qf_tasks.cli.output import Terminal
 
-_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _AT_ONCE = 0.1  # seconds
 _DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 
@@ -28,7 +28,7 @@ def as_interrupts(terminal: Terminal) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in _ENDING}
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     replaced = [number for number, handler in before.items() if handler in _DEFAULTS]
 
     last = (0, -math.inf)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qf_tasks.cli import completion, options, progress, specs
+from qf_tasks.cli import completion, options, progress, specs, tables
 from qf_tasks.cli.commands.wait import Watch
 from qf_tasks.cli.errors import as_object, exit_code_of_kinds, report_each
 from qf_tasks.cli.output import Terminal
@@ -30,7 +30,7 @@ _POLL_INTERVAL = 30.0
 _COLUMNS = ("task_id", "name", "outcome", "request_id")
 _PIPED = (*_COLUMNS, "line", "error")
 # After these the next task would not fare better.
-_ENDING = (
+_FATAL = (
     AuthenticationError,
     PermissionDeniedError,
     QuotaExceededError,
@@ -161,7 +161,7 @@ def _show_plan(terminal: Terminal, planned: Sequence[specs.Spec]) -> None:
     else:
         columns = ("name", "input_bos_uri", "output_bos_uri", "endpoint", "model_id")
         terminal.show_rows((spec.keywords for spec in planned), columns)
-        terminal.note(f"{progress.counted(len(planned), 'task')} valid; nothing was created.")
+        terminal.note(f"{tables.counted(len(planned), 'task')} valid; nothing was created.")
 
 
 @dataclass
@@ -213,13 +213,11 @@ class _Creation:
                 with progress.shown(self.terminal, progress.Step(self.terminal, doing)):
                     created = self.client.create(**spec.keywords)
             except QfTasksError as error:
-                if isinstance(error, QuotaExceededError) and self.slot_wait:
-                    self.terminal.note(f"Waited {self.slot_wait} for a free slot; nothing was created.")
                 if self.is_alone:
                     raise
                 outcome = "unknown" if error.may_have_been_applied else "failed"
                 self._add(spec, outcome, request_id=error.request_id, error=error)
-                if isinstance(error, _ENDING):
+                if isinstance(error, _FATAL):
                     break
             else:
                 outcome = "reused" if created.reused else "created"

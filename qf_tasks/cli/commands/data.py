@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from qf_tasks.cli import options, progress
+from qf_tasks.cli import options, progress, tables
 from qf_tasks.cli.errors import note_on_interrupt
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command, terminal_of
@@ -149,7 +149,7 @@ def write_results(terminal: Terminal, found: Iterable[Result], target: Path | No
     if terminal.as_json and target:
         terminal.show_json({"path": str(target), "results": outcomes.total(), "outcomes": outcomes})
     written = f"; written to {target}" if target else ""
-    terminal.note(f"{progress.counted(outcomes.total(), 'result')}{': ' if counts else ''}{counts}{written}")
+    terminal.note(f"{tables.counted(outcomes.total(), 'result')}{': ' if counts else ''}{counts}{written}")
 
 
 @contextmanager

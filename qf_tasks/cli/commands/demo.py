@@ -10,8 +10,8 @@ from rich.text import Text
 from qf_tasks.cli.commands.sandbox import reject_settings
 from qf_tasks.cli.errors import FAILED
 from qf_tasks.cli.output import Terminal
-from qf_tasks.cli.progress import counted
 from qf_tasks.cli.registry import command, terminal_of
+from qf_tasks.cli.tables import counted
 from qf_tasks.errors import TaskNotFoundError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qf_tasks.cli import bulk, ids, options, progress
-from qf_tasks.cli.lookup import Found
+from qf_tasks.cli.lookup import Lookup
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command, terminal_of
 from qf_tasks.cli.tables import Row
@@ -103,7 +103,7 @@ def delete(
 
 def _preview(terminal: Terminal, client: TaskClient, wanted: Sequence[str], *, stop_first: bool) -> None:
     """Show what a delete would do to each task."""
-    found = Found()
+    found = Lookup()
     with progress.shown(terminal, progress.Step(terminal, "Reading tasks")):
         found.read(client, wanted)
     if terminal.as_json:
@@ -116,10 +116,10 @@ def _preview(terminal: Terminal, client: TaskClient, wanted: Sequence[str], *, s
     else:
         columns = ("task_id", "run_status", "name", "effect")
         terminal.show_rows(_effects(found, wanted, stop_first=stop_first), columns)
-        terminal.note(f"Nothing was deleted; account {client.account}")
+        terminal.note(f"Nothing was deleted from {client.account}.")
 
 
-def _effects(found: Found, wanted: Sequence[str], *, stop_first: bool) -> Iterator[Row]:
+def _effects(found: Lookup, wanted: Sequence[str], *, stop_first: bool) -> Iterator[Row]:
     tasks = {task.task_id: task for task in found.tasks}
     for task_id in wanted:
         task = tasks.get(task_id)

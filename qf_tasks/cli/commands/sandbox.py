@@ -22,7 +22,7 @@ _STATES = ("Done", "Running", "Failed", "Queuing", "Stopped", "Expired")
 _ACTIVE = ("Running", "Queuing")
 _MAX_ACTIVE = 10  # half of what an account may have, so that tasks can be created
 _MINUTES_APART = 90
-_SECONDS_PER_LOOK = 0.2
+_LOG_INTERVAL = 0.2  # seconds
 _SEED = 1  # the same faults in each run
 _FIXED_ACCESS_KEY = "sandbox-access-key-0000000000001"
 _FIXED_SECRET_KEY = "sandbox-secret-key-0000000000001"  # noqa: S105
@@ -154,7 +154,7 @@ def _log_requests(terminal: Terminal, running: Sandbox) -> None:
             reason = f"  {request.refused}" if request.refused else ""
             terminal.note(f"{moment}  {status}  {request.action or request.path}  {task_id}{reason}".rstrip())
         last = requests[-1] if requests else last
-        time.sleep(_SECONDS_PER_LOOK)
+        time.sleep(_LOG_INTERVAL)
 
 
 def _after(requests: Sequence[Any], last: object) -> Iterator[Any]:

@@ -11,7 +11,7 @@ import typer
 from qf_tasks.cli import completion, ids, options, progress, tables
 from qf_tasks.cli.commands.read import PIPED
 from qf_tasks.cli.errors import FAILED, as_object
-from qf_tasks.cli.lookup import Found
+from qf_tasks.cli.lookup import Lookup
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command, terminal_of
 from qf_tasks.errors import QfTasksError
@@ -19,7 +19,7 @@ from qf_tasks.errors import QfTasksError
 if TYPE_CHECKING:
     from qf_tasks import Task, TaskClient
 
-_TABLE = ("task_id", "run_status", "progress", "age", "name")
+_TABLE = ("task_id", "run_status", "records_done", "age", "name")
 
 
 @command(
@@ -72,7 +72,7 @@ class Watch:
         self._task_ids = task_ids
         self._events = events
         self._view = progress.Waited(terminal, len(task_ids))
-        self._found = Found(not_created=list(not_created))
+        self._found = Lookup(not_created=list(not_created))
 
     def run(self, timeout: float | None, poll_interval: float) -> None:
         """Wait until all have ended, and print them."""
