@@ -97,36 +97,17 @@ class _Timed:
 
 
 class Step(_Timed):
-    """One thing that takes a while, such as a listing."""
+    """One thing that takes a while, such as a listing; `found` says how far it is, if that is known."""
 
     def __init__(self, terminal: Terminal, doing: str) -> None:
         super().__init__(terminal)
-        self.doing = doing
+        self._doing = doing
+        self.found = ""
 
     def line(self) -> str:
         """Return what is going on, and for how long."""
-        return ", ".join([f"{self.doing} ... {tables.clock_of(self.elapsed)}", *self.facts()[1:]])
-
-    def __rich__(self) -> Text:
-        return Text(self.line(), no_wrap=True, overflow="ellipsis")
-
-
-class Counted(_Timed):
-    """Things that are read one after the other, without knowing how many there are."""
-
-    def __init__(self, terminal: Terminal, doing: str, noun: str) -> None:
-        super().__init__(terminal)
-        self._doing = doing
-        self._noun = noun
-        self._done = 0
-
-    def update(self, done: int) -> None:
-        """Keep how many have been read."""
-        self._done = done
-
-    def line(self) -> str:
-        """Return what is going on, how far it is, and for how long."""
-        return ", ".join([f"{self._doing} ... {tables.counted(self._done, self._noun)}", *self.facts()])
+        elapsed, *others = self.facts()
+        return ", ".join([f"{self._doing} ... {elapsed}", *([self.found] if self.found else []), *others])
 
     def __rich__(self) -> Text:
         return Text(self.line(), no_wrap=True, overflow="ellipsis")
@@ -137,7 +118,7 @@ class Transfer(_Timed):
 
     def __init__(self, terminal: Terminal, doing: str, *, before: str) -> None:
         super().__init__(terminal)
-        self._before = before
+        self._before = Step(terminal, before)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(_BAR_WIDTH),
@@ -161,13 +142,13 @@ class Transfer(_Timed):
     def line(self) -> str:
         """Return all of it as text."""
         if self._task.total is None:
-            return ", ".join([f"{self._before} ... {tables.clock_of(self.elapsed)}", *self.facts()[1:]])
+            return self._before.line()
         done, total = decimal(int(self._task.completed)), decimal(self.total)
         return ", ".join([f"{self._task.description}: {done} of {total}", *self.facts()])
 
     def __rich__(self) -> RenderableType:
         if self._task.total is None:
-            return Text(self.line(), no_wrap=True, overflow="ellipsis")
+            return self._before.__rich__()
         return self._bar.get_renderable()
 
 

@@ -174,9 +174,9 @@ def test_create_from_a_file_with_a_mistake_creates_nothing(
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("specs.yaml", "a: [", "is not valid YAML (line 1)"),
-        ("specs.yaml", "name: x", "should be a list of tasks"),
-        ("specs.txt", "", "should end in .yaml, .yml or .jsonl"),
+        ("specs.yaml", "a: [", "is not valid: not YAML in line 1"),
+        ("specs.yaml", "name: x", "is not valid: it should be a list of tasks"),
+        ("specs.txt", "", "is not valid: it should end in .yaml, .yml or .jsonl"),
         ("missing.jsonl", None, "No such file or directory"),
     ],
 )

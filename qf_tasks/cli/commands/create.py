@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -165,111 +165,105 @@ def _show_plan(terminal: Terminal, planned: Sequence[specs.Spec]) -> None:
 
 
 @dataclass
+class _Row:
+    """What has become of one task that is to be created."""
+
+    spec: specs.Spec
+    outcome: str = "not_tried"
+    task_id: str | None = None
+    request_id: str | None = None
+    error: QfTasksError | None = None
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "task_id": self.task_id,
+            "name": self.spec.keywords["name"],
+            "outcome": self.outcome,
+            "request_id": self.request_id,
+            "line": self.spec.position or None,
+        }
+
+
 class _Creation:
     """The creates of one command, reported whatever ends them."""
 
-    terminal: Terminal
-    client: TaskClient
-    planned: Sequence[specs.Spec]
-    is_alone: bool
-    is_awaited: bool
-    slot_wait: str | None
-    rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    def __init__(
+        self,
+        terminal: Terminal,
+        client: TaskClient,
+        planned: Sequence[specs.Spec],
+        *,
+        is_alone: bool,
+        is_awaited: bool,
+        slot_wait: str | None,
+    ) -> None:
+        self._terminal = terminal
+        self._client = client
+        self._rows = [_Row(spec) for spec in planned]
+        self._is_alone = is_alone
+        self._is_awaited = is_awaited
+        self._waiting = f", waiting up to {slot_wait} for a free slot" if slot_wait else ""
 
     @property
     def task_ids(self) -> list[str]:
-        return [row["task_id"] for row in self.rows if row["task_id"]]
+        return [row.task_id for row in self._rows if row.task_id]
 
     def run(self) -> None:
-        """Create all, and print what was created whatever ends it."""
+        """Create one after the other; one that fails does not end the run, unless the rest would fail too."""
+        total = len(self._rows)
         try:
-            self._create_each()
+            for number, row in enumerate(self._rows, 1):
+                self._create(row, f" ({number} of {total})" if total > 1 else "")
+                if isinstance(row.error, _FATAL):
+                    break
+        finally:
+            if self.task_ids or not self._is_alone:
+                self._show()
+
+    def _create(self, row: _Row, count: str) -> None:
+        name = row.spec.keywords["name"]
+        step = progress.Step(self._terminal, f"Creating {name!r}{count}{self._waiting}")
+        try:
+            with progress.shown(self._terminal, step):
+                created = self._client.create(**row.spec.keywords)
         except KeyboardInterrupt as interrupt:
-            spec = self.planned[len(self.rows)]
-            is_known = bool(getattr(interrupt, "__notes__", ()))  # that nothing was created, says the client
-            if not is_known:
-                name = spec.keywords["name"]
+            if not getattr(interrupt, "__notes__", ()):  # the client's, that nothing was created
+                row.outcome = "unknown"
                 interrupt.add_note(
                     f"Whether {name!r} was created is not known; check: qf-tasks list --name '{name}'"
                 )
-            if not self.is_alone:
-                self._add(spec, "not_tried" if is_known else "unknown")
             raise
-        finally:
-            if not self.is_alone:
-                for spec in self.planned[len(self.rows) :]:
-                    self._add(spec, "not_tried")
-            if self.rows:
-                self._show()
-
-    def _create_each(self) -> None:
-        """Create one after the other; one that fails does not end the run, unless the rest would fail too."""
-        total = len(self.planned)
-        waiting = f", waiting up to {self.slot_wait} for a free slot" if self.slot_wait else ""
-        for number, spec in enumerate(self.planned, 1):
-            count = f" ({number} of {total})" if total > 1 else ""
-            doing = f"Creating {spec.keywords['name']!r}{count}{waiting}"
-            try:
-                with progress.shown(self.terminal, progress.Step(self.terminal, doing)):
-                    created = self.client.create(**spec.keywords)
-            except QfTasksError as error:
-                if self.is_alone:
-                    raise
-                outcome = "unknown" if error.may_have_been_applied else "failed"
-                self._add(spec, outcome, request_id=error.request_id, error=error)
-                if isinstance(error, _FATAL):
-                    break
-            else:
-                outcome = "reused" if created.reused else "created"
-                self._add(spec, outcome, task_id=created.task_id, request_id=created.request_id)
-
-    def _add(
-        self,
-        spec: specs.Spec,
-        outcome: str,
-        *,
-        task_id: str | None = None,
-        request_id: str | None = None,
-        error: QfTasksError | None = None,
-    ) -> None:
-        self.rows.append(
-            {
-                "task_id": task_id,
-                "name": spec.keywords["name"],
-                "outcome": outcome,
-                "request_id": request_id,
-                "line": spec.position or None,
-                "error": error,
-            }
-        )
+        except QfTasksError as error:
+            if self._is_alone:
+                raise
+            row.outcome = "unknown" if error.may_have_been_applied else "failed"
+            row.request_id, row.error = error.request_id, error
+        else:
+            row.outcome = "reused" if created.reused else "created"
+            row.task_id, row.request_id = created.task_id, created.request_id
 
     def _show(self) -> None:
-        terminal = self.terminal
+        terminal = self._terminal
         completion.remember(self.task_ids)
-        failed = [row for row in self.rows if not row["task_id"]]
-        errors: list[QfTasksError] = [row["error"] for row in failed if row["error"]]
-        if terminal.as_json and self.is_awaited and self.task_ids:
-            pass  # the wait prints the one object
-        elif terminal.as_json:
-            created = [_without(row, "error") for row in self.rows if row["task_id"]]
-            account = self.client.account.model_dump(mode="json")
-            terminal.show_json({"account": account, "tasks": created, "errors": self.failed_as_json()})
-        elif terminal.ids_only:
-            terminal.show_rows((row for row in self.rows if row["task_id"]), ("task_id",))
-        else:
-            terminal.show_rows(self.rows, _COLUMNS, piped=_COLUMNS if self.is_alone else _PIPED)
-        report_each(terminal, [(row["line"], row["error"]) for row in failed if row["error"]])
-        if failed:
-            terminal.exit_code = exit_code_of_kinds(type(error).__name__ for error in errors)
+        created = [row.fields() for row in self._rows if row.task_id]
+        if terminal.ids_only:
+            terminal.show_rows(created, ("task_id",))
+        elif not terminal.as_json:
+            rows = ({**row.fields(), "error": row.error} for row in self._rows)
+            terminal.show_rows(rows, _COLUMNS, piped=_COLUMNS if self._is_alone else _PIPED)
+        elif not (self._is_awaited and created):  # the wait prints the one object
+            account = self._client.account.model_dump(mode="json")
+            tasks = [options.given(**fields) for fields in created]
+            terminal.show_json({"account": account, "tasks": tasks, "errors": self.failed_as_json()})
+        failed = [(row.spec.position, row.error) for row in self._rows if row.error]
+        report_each(terminal, failed)
+        if len(created) < len(self._rows):
+            terminal.exit_code = exit_code_of_kinds(type(error).__name__ for _, error in failed)
 
     def failed_as_json(self) -> list[dict[str, object]]:
         """Return the JSON of the tasks that were not created."""
         return [
-            {**_without(row, "error"), **(as_object(self.terminal, row["error"]) if row["error"] else {})}
-            for row in self.rows
-            if not row["task_id"]
+            {**options.given(**row.fields()), **(as_object(self._terminal, row.error) if row.error else {})}
+            for row in self._rows
+            if not row.task_id
         ]
-
-
-def _without(row: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key != name and value is not None}

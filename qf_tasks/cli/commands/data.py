@@ -132,7 +132,7 @@ def check_target(path: Path | None) -> None:
 
 def write_results(terminal: Terminal, found: Iterable[Result], target: Path | None) -> None:
     """Write results as lines of JSON, and print how many there are of each outcome."""
-    view = progress.Counted(terminal, "Reading results", "result")
+    view = progress.Step(terminal, "Reading results")
     outcomes: Counter[str] = Counter()
     is_visible = target is None and terminal.out.is_terminal  # the lines themselves
     with (
@@ -144,7 +144,7 @@ def write_results(terminal: Terminal, found: Iterable[Result], target: Path | No
                 terminal.dumped({k: v for k, v in result.model_dump(mode="json").items() if k != "raw"})
             )
             outcomes[result.outcome] += 1
-            view.update(outcomes.total())
+            view.found = tables.counted(outcomes.total(), "result")
     counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
     if terminal.as_json and target:
         terminal.show_json({"path": str(target), "results": outcomes.total(), "outcomes": outcomes})
