@@ -43,6 +43,11 @@ if TYPE_CHECKING:
     from qf_tasks.errors import TaskNotFoundError as TaskNotFoundError
     from qf_tasks.errors import TaskStateError as TaskStateError
     from qf_tasks.errors import WaitTimeoutError as WaitTimeoutError
+    from qf_tasks.jobs.facades import AsyncJob as AsyncJob
+    from qf_tasks.jobs.facades import Job as Job
+    from qf_tasks.jobs.models import JobDeletion as JobDeletion
+    from qf_tasks.jobs.models import JobStatus as JobStatus
+    from qf_tasks.jobs.models import JobTask as JobTask
     from qf_tasks.models import Account as Account
     from qf_tasks.models import CreatedTask as CreatedTask
     from qf_tasks.models import DeleteResult as DeleteResult
@@ -91,6 +96,8 @@ _HOMES = {
         "TaskStateError",
         "WaitTimeoutError",
     ),
+    "jobs.facades": ("AsyncJob", "Job"),
+    "jobs.models": ("JobDeletion", "JobStatus", "JobTask"),
     "models": (
         "Account",
         "CreatedTask",

@@ -19,7 +19,12 @@ from qf_tasks._runtime.asyncio import AsyncClock, AsyncResults, AsyncRuntime, en
 from qf_tasks._transport.sdk_hook import Transport
 from qf_tasks.client import BaseClient, DataFormatName, api_of, settings_of
 from qf_tasks.data.facades import AsyncData
+from qf_tasks.data.lazy_store import LazyStore
+from qf_tasks.data.transfers import OnProgress as OnUploadProgress
+from qf_tasks.data.uri import BosUri
 from qf_tasks.durations import Duration
+from qf_tasks.jobs import facades
+from qf_tasks.jobs.facades import AsyncJob
 from qf_tasks.models import (
     CreatedTask,
     DeleteResult,
@@ -62,7 +67,8 @@ class AsyncTaskClient(BaseClient):
         self._transport = Transport(self._settings)
         self._runtime = AsyncRuntime(self._transport, self._clock, self._settings.max_connections)
         self._api = api_of(self._settings, self._runtime)
-        self._data = AsyncData(self._settings, self._api)
+        self._store = LazyStore(self._settings)
+        self._data = AsyncData(self._store, self._api)
 
     @property
     def data(self) -> AsyncData:
@@ -283,6 +289,43 @@ class AsyncTaskClient(BaseClient):
         options = bulk.bulk_options(max_workers, journal, on_progress, delete)
         return run(bulk.purge, self._api, checked, options)
 
+    # Jobs.
+
+    def submit(
+        self,
+        records: object,
+        *,
+        bos_uri: str,
+        endpoint: str | None = None,
+        model_id: str | ModelVersion | None = None,
+        inference_params: Mapping[str, Any] | None = None,
+        data_format: DataFormatName | None = None,
+        name: str | None = None,
+        description: str | None = None,
+        max_records_per_task: int | None = None,
+        shard_retries: int = 1,
+        on_progress: OnUploadProgress | None = None,
+    ) -> Coroutine[Any, Any, AsyncJob]:
+        """As `TaskClient.submit`; the records are read in a thread."""
+        submission = facades.Submission(
+            records,
+            bos_uri=bos_uri,
+            endpoint=endpoint,
+            model_id=model_id,
+            inference_params=inference_params,
+            data_format=data_format,
+            name=name,
+            description=description,
+            max_records_per_task=max_records_per_task,
+            shard_retries=shard_retries,
+            on_progress=on_progress,
+        )
+        return run(facades.submit_async, self._api, self._store, submission)
+
+    def job(self, bos_uri: str) -> Coroutine[Any, Any, AsyncJob]:
+        """As `TaskClient.job`."""
+        return run(facades.open_job_async, self._api, self._store, BosUri.parse_directory(bos_uri))
+
     # Everything else.
 
     def call(self, action: str, params: Mapping[str, Any]) -> Coroutine[Any, Any, Response]:
@@ -296,7 +339,7 @@ class AsyncTaskClient(BaseClient):
             await self._runtime.close()
         finally:
             self._transport.close()
-            self._data.close()
+            self._store.close()
 
     aclose = close  # for contextlib.aclosing()
 

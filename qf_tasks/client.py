@@ -15,8 +15,13 @@ from qf_tasks._operations.retry import RetryPolicy
 from qf_tasks._runtime.blocking import BlockingIterator, BlockingRuntime, Clock, run
 from qf_tasks._transport.sdk_hook import Transport
 from qf_tasks.data.facades import Data
+from qf_tasks.data.lazy_store import LazyStore
+from qf_tasks.data.transfers import OnProgress as OnUploadProgress
+from qf_tasks.data.uri import BosUri
 from qf_tasks.durations import Duration
 from qf_tasks.errors import InvalidArgumentError
+from qf_tasks.jobs import facades
+from qf_tasks.jobs.facades import Job
 from qf_tasks.models import (
     Account,
     CreatedTask,
@@ -86,7 +91,8 @@ class TaskClient(BaseClient):
         self._settings = settings_of(settings, keywords)
         self._transport = Transport(self._settings)
         self._api = api_of(self._settings, BlockingRuntime(self._transport, self._clock))
-        self._data = Data(self._settings, self._api)
+        self._store = LazyStore(self._settings)
+        self._data = Data(self._store, self._api)
 
     @property
     def data(self) -> Data:
@@ -494,6 +500,79 @@ class TaskClient(BaseClient):
             bulk.purge(self._api, checked, bulk.bulk_options(max_workers, journal, on_progress, delete))
         )
 
+    # Jobs.
+
+    def submit(
+        self,
+        records: object,
+        *,
+        bos_uri: str,
+        endpoint: str | None = None,
+        model_id: str | ModelVersion | None = None,
+        inference_params: Mapping[str, Any] | None = None,
+        data_format: DataFormatName | None = None,
+        name: str | None = None,
+        description: str | None = None,
+        max_records_per_task: int | None = None,
+        shard_retries: int = 1,
+        on_progress: OnUploadProgress | None = None,
+    ) -> Job:
+        """Upload a set of records of any size, create its first tasks, and return the job.
+
+        The records are run as one task, or as many as the limits of the service require; `job.run()` and
+        `job.results()` create the others as slots become free. All records are checked before anything is
+        sent. The same call again, after a failure or in another program, returns the same job.
+
+        Args:
+            records: As in `data.upload`; ids are unique in the whole set. Or the address of a directory of
+                JSON Lines that is there already, `bos:/bucket/folder/`, each record with an id: it is used in
+                place, as one task if it is within the limits, or else one for each of its directories.
+            bos_uri: A directory for this job alone, `bos:/bucket/folder/`: records, results and state.
+            endpoint: A preset service, such as `"ernie-x1-turbo-32k"`; exclusive with `model_id`.
+            model_id: A model version (`amv-…`), or one that `models()` lists; exclusive with `endpoint`.
+            inference_params: Sampling parameters of the model, such as `{"temperature": 0.2}`.
+            data_format: `"default"`, `"src_tgt"` or `"role"`; default: the service's.
+            name: 2 to 20 characters; default: that of the directory.
+            description: Of each task, up to some 400 characters.
+            max_records_per_task: Make smaller tasks than the limits require, so that results come earlier.
+            shard_retries: How often a task that failed or expired is tried again; 0 to 10, default 1.
+            on_progress: Called with the bytes that are uploaded, and with all bytes.
+
+        Raises:
+            InvalidRecordError: A record is invalid; nothing was sent.
+            InvalidArgumentError: `bos_uri` has other objects, or a job with other records or parameters;
+                nothing was sent.
+            NotFoundError: There is no such bucket.
+            QfTasksError: See the tree in `qf_tasks.errors`; the same call continues.
+        """
+        submission = facades.Submission(
+            records,
+            bos_uri=bos_uri,
+            endpoint=endpoint,
+            model_id=model_id,
+            inference_params=inference_params,
+            data_format=data_format,
+            name=name,
+            description=description,
+            max_records_per_task=max_records_per_task,
+            shard_retries=shard_retries,
+            on_progress=on_progress,
+        )
+        return facades.submit(self._api, self._store, submission)
+
+    def job(self, bos_uri: str) -> Job:
+        """Return a job that was submitted, by this program or another one.
+
+        Args:
+            bos_uri: The directory that it was submitted with.
+
+        Raises:
+            InvalidArgumentError: `bos_uri` is no directory, or its `job.json` is damaged.
+            NotFoundError: There is no job.
+            QfTasksError: See the tree in `qf_tasks.errors`.
+        """
+        return facades.open_job(self._api, self._store, BosUri.parse_directory(bos_uri))
+
     # Everything else.
 
     def call(self, action: str, params: Mapping[str, Any]) -> Response:
@@ -513,7 +592,7 @@ class TaskClient(BaseClient):
     def close(self) -> None:
         """Close the connections; a later call is rejected."""
         self._transport.close()
-        self._data.close()
+        self._store.close()
 
     def __enter__(self) -> Self:
         """Return the client itself."""

@@ -16,7 +16,7 @@ from uuid import uuid4
 from qf_tasks._protocol.responses import service_time
 from qf_tasks._transport.sender import Sender
 from qf_tasks.client import TaskClient
-from qf_tasks.data.facades import open_store
+from qf_tasks.data.lazy_store import LazyStore
 from qf_tasks.data.uri import BosUri
 from qf_tasks.errors import ConfigurationError, PermissionDeniedError, QfTasksError
 from qf_tasks.models import Account, Model
@@ -165,7 +165,7 @@ def _directory(bos_uri: object) -> BosUri:
 
 def _check_bucket(settings: Settings, directory: BosUri) -> list[Check]:
     """Check that a bucket can be reached, where it is, and what the keys may do in a directory of it."""
-    store = open_store(settings)
+    store = LazyStore(settings).open()
     bucket = directory.bucket
     try:
         try:

@@ -6,9 +6,10 @@ nor the names that the service uses: `_protocol/decoding.py` makes them from wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:
@@ -62,6 +63,16 @@ class Model:
     def model_dump_json(self, *, indent: int | None = None) -> str:
         """Return the fields as JSON text."""
         return _adapter(type(self)).dump_json(self, indent=indent).decode()
+
+
+def html_table(caption: str, rows: Iterable[tuple[str, object]]) -> str:
+    """Return a small table for a notebook, from names and values; rows without a value are left out."""
+    cells = "".join(
+        f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
+        for name, value in rows
+        if value not in (None, "")
+    )
+    return f"<table><caption>{escape(caption)}</caption>{cells}</table>"
 
 
 class _StateRules(NamedTuple):
@@ -240,6 +251,21 @@ class Task(Model):
         return f"<Task {self.task_id} {self.name!r} {self.run_status}>"
 
     __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        rows = (
+            ("state", self.run_status),
+            ("name", self.name),
+            ("model", self.endpoint or self.model_id),
+            ("records processed", self.progress),
+            ("tokens", self.total_token_usage),
+            ("created", self.create_time),
+            ("finished", self.finish_time),
+            ("error", self.error_reason),
+            ("input", self.input_bos_uri),
+            ("output", self.output_uri),
+        )
+        return html_table(f"Task {self.task_id}", rows)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Literal, Self, Unpack, get_args
 
 from qf_tasks.errors import ErrorDetails, QfTasksError
-from qf_tasks.models import Account, Model, RunStatus, Task
+from qf_tasks.models import Account, Model, RunStatus, Task, html_table
 
 Outcome = Literal[
     "deleted",
@@ -28,6 +28,7 @@ Outcome = Literal[
 
 _OK_OUTCOMES = ("deleted", "already_gone", "stopping", "stopped", "skipped")
 _REMAINING = ("failed", "unknown", "not_tried")
+_MAX_ROWS = 20  # tasks in the table for a notebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,13 @@ class BulkReport(Model):
 
     __str__ = __repr__
 
+    def _repr_html_(self) -> str:
+        rows = [(outcome, count) for outcome, count in self.counts.items() if count]
+        failures = (
+            (failure.task_id, failure.error or failure.outcome) for failure in self._failures[:_MAX_ROWS]
+        )
+        return html_table(f"{len(self)} tasks of {self.account}", [*rows, *failures])
+
 
 @dataclass(frozen=True, slots=True)
 class PurgeCriteria(Model):
@@ -182,6 +190,12 @@ class PurgePlan(Model):
         return f"<PurgePlan {len(self)} tasks of {self.account}{skipped}>"
 
     __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        tasks = ((task.task_id, f"{task.name} {task.run_status}") for task in self.tasks[:_MAX_ROWS])
+        more = len(self) - _MAX_ROWS
+        rows = [*tasks, ("more", more if more > 0 else None), *self.skipped.items()]
+        return html_table(f"Plan to delete {len(self)} tasks of {self.account}", rows)
 
 
 def _summary(counts: Mapping[Any, int]) -> str:

@@ -7,7 +7,7 @@ those that are not among them. Waits of one client that run at the same time sha
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -92,13 +92,26 @@ class Poller:
     """Polls tasks until they have ended.
 
     Attributes:
-        pending: ids of the tasks that are not known to have ended, in the order given.
+        pending: ids of the tasks that are not known to have ended, in the order given; more may be added.
         existing: ids of the tasks that were seen, so that one "not found" is not believed yet.
     """
 
-    def __init__(self, api: Api, options: WaitOptions, task_ids: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        api: Api,
+        options: WaitOptions,
+        task_ids: Iterable[str] = (),
+        add_tasks: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
+        """Poll tasks.
+
+        Args:
+            add_tasks: Awaited before the first poll and after each; may add to `pending`, and returns
+                whether it will add more.
+        """
         self._api = api
         self._options = options
+        self._add_tasks = add_tasks
         self.pending = dict.fromkeys(task_ids)
         self.existing: set[str] = set()
         self._snapshots: dict[str, Task] = {}
@@ -116,13 +129,15 @@ class Poller:
         deadline = None if timeout is None else runtime.now() + timeout
         delays = poll_delays(self._options.poll_interval)
         try:
-            while self.pending:
+            if not await self._is_unfinished():
+                return
+            while True:
                 self._api.awaited[self] = len(self.pending)
                 delay = next(delays)
                 async with aclosing(self._poll(deadline, max_age=delay / 2)) as polled:
                     async for task in polled:
                         yield task
-                if not self.pending:
+                if not await self._is_unfinished():
                     return
                 remaining = None if deadline is None else deadline - runtime.now()
                 if remaining is not None and remaining <= 0:
@@ -130,6 +145,10 @@ class Poller:
                 await runtime.sleep(delay if remaining is None else min(delay, remaining))
         finally:
             self._api.awaited.pop(self, None)
+
+    async def _is_unfinished(self) -> bool:
+        will_add = await self._add_tasks() if self._add_tasks else False
+        return will_add or bool(self.pending)
 
     async def _poll(self, deadline: float | None, max_age: float) -> AsyncGenerator[Task, None]:
         """Poll every pending task once, and yield those that have ended as soon as that is known.

@@ -6,27 +6,23 @@ import asyncio
 import os
 import threading
 import time
-import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from qf_tasks._operations import arguments, listing
-from qf_tasks._operations.api import Api
+from qf_tasks._operations.api import Api, Runtime
 from qf_tasks._operations.arguments import TaskLike
 from qf_tasks._runtime import asyncio as async_runtime
 from qf_tasks._runtime import blocking
 from qf_tasks.data import jsonl, transfers
+from qf_tasks.data.lazy_store import LazyStore
 from qf_tasks.data.models import Record, Result, Upload, UploadPlan
 from qf_tasks.data.transfers import OnProgress
 from qf_tasks.data.uri import BosUri
 from qf_tasks.errors import InvalidArgumentError, TaskStateError
 from qf_tasks.models import Task
-from qf_tasks.settings import Settings
-
-if TYPE_CHECKING:
-    from qf_tasks.data.store import ObjectStore
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -37,42 +33,16 @@ _BATCH_SECONDS = 0.02
 _CANCELLATION_SECONDS = 0.1  # between two checks for a cancellation while a callback runs
 
 
-def open_store(settings: Settings) -> ObjectStore:
-    """Return the object storage of an account; the SDK for it is imported now."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what the SDK is written like
-        from qf_tasks.data.store import ObjectStore
-    return ObjectStore(settings)
-
-
 class _BaseData:
-    """What both kinds share: the store, which is made at its first use."""
+    """What both kinds share."""
 
-    def __init__(self, settings: Settings, api: Api) -> None:
-        self._settings = settings
+    def __init__(self, store: LazyStore, api: Api) -> None:
+        self._store = store
         self._api = api
-        self._lock = threading.Lock()
-        self._opened: ObjectStore | None = None
-        self._is_closed = False
 
     def __repr__(self) -> str:
         """Return one short line with the account."""
-        return f"<{type(self).__name__} {self._settings.account}>"
-
-    def close(self) -> None:
-        """Close the connections; a later call is rejected."""
-        with self._lock:
-            self._is_closed = True
-            if self._opened:
-                self._opened.close()
-
-    def _store(self) -> ObjectStore:
-        with self._lock:
-            if self._opened is None:
-                self._opened = open_store(self._settings)
-                if self._is_closed:
-                    self._opened.close()
-            return self._opened
+        return f"<{type(self).__name__} {self._api.account}>"
 
 
 class Data(_BaseData):
@@ -121,7 +91,7 @@ class Data(_BaseData):
         """
         directory = BosUri.parse_directory(bos_uri)
         report = arguments.callback(on_progress, "on_progress") or _ignore
-        return transfers.upload(self._store(), records, directory, report)
+        return transfers.upload(self._store.open(), records, directory, report)
 
     def records(self, bos_uri: str) -> Iterator[Record]:
         """Return an iterator over the records in a directory or file.
@@ -136,7 +106,7 @@ class Data(_BaseData):
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
         uri = _below_root(bos_uri)
-        return _lazily(lambda: transfers.records(self._store(), uri))
+        return _lazily(lambda: transfers.records(self._store.open(), uri))
 
     def results(self, task: TaskLike, *, missing: bool = False) -> Iterator[Result]:
         """Return an iterator over the results of a task that has ended, in no particular order.
@@ -159,7 +129,7 @@ class Data(_BaseData):
 
         def begin() -> Iterator[Result]:
             ended = blocking.run(_ended_task(self._api, known))
-            return transfers.results(self._store(), ended, missing=missing)
+            return transfers.results(self._store.open(), ended, missing=missing)
 
         return _lazily(begin)
 
@@ -186,7 +156,7 @@ class Data(_BaseData):
         known, target = _known(task), _target(path)
         report = arguments.callback(on_progress, "on_progress") or _ignore
         ended = blocking.run(_ended_task(self._api, known))
-        return transfers.download(self._store(), ended, target, report)
+        return transfers.download(self._store.open(), ended, target, report)
 
     def delete(self, bos_uri: str) -> int:
         """Delete a file, or everything in a directory, and return how many objects there were.
@@ -200,7 +170,7 @@ class Data(_BaseData):
             InvalidArgumentError: `bos_uri` is a whole bucket, or no address.
             QfTasksError: See the tree in `qf_tasks.errors`; some objects may have been deleted.
         """
-        return transfers.delete(self._store(), _below_root(bos_uri))
+        return transfers.delete(self._store.open(), _below_root(bos_uri))
 
 
 class AsyncData(_BaseData):
@@ -222,18 +192,18 @@ class AsyncData(_BaseData):
         callback = arguments.callback(on_progress, "on_progress")
 
         def work(report: OnProgress) -> Upload:
-            return transfers.upload(self._store(), records, directory, report)
+            return transfers.upload(self._store.open(), records, directory, report)
 
-        return async_runtime.run(self._transfer, work, callback)
+        return async_runtime.run(transfer, self._api.runtime, work, callback)
 
     def records(self, bos_uri: str) -> AsyncIterator[Record]:
         """As `Data.records`."""
         uri = _below_root(bos_uri)
 
         async def begin() -> Iterator[Record]:
-            return _lazily(lambda: transfers.records(self._store(), uri))
+            return _lazily(lambda: transfers.records(self._store.open(), uri))
 
-        return async_runtime.AsyncResults(self._stream(begin), "client.data.records")
+        return async_runtime.AsyncResults(stream(self._api.runtime, begin), "client.data.records")
 
     def results(self, task: TaskLike, *, missing: bool = False) -> AsyncIterator[Result]:
         """As `Data.results`."""
@@ -241,9 +211,9 @@ class AsyncData(_BaseData):
 
         async def begin() -> Iterator[Result]:
             ended = await _ended_task(self._api, known)
-            return _lazily(lambda: transfers.results(self._store(), ended, missing=missing))
+            return _lazily(lambda: transfers.results(self._store.open(), ended, missing=missing))
 
-        return async_runtime.AsyncResults(self._stream(begin), "client.data.results")
+        return async_runtime.AsyncResults(stream(self._api.runtime, begin), "client.data.results")
 
     def download(
         self, task: TaskLike, path: str | os.PathLike[str], *, on_progress: OnProgress | None = None
@@ -252,59 +222,65 @@ class AsyncData(_BaseData):
         known, target = _known(task), _target(path)
         callback = arguments.callback(on_progress, "on_progress")
 
-        async def transfer() -> Path:
+        async def download() -> Path:
             ended = await _ended_task(self._api, known)
-            return await self._transfer(
-                lambda report: transfers.download(self._store(), ended, target, report), callback
-            )
 
-        return async_runtime.run(transfer)
+            def work(report: OnProgress) -> Path:
+                return transfers.download(self._store.open(), ended, target, report)
+
+            return await transfer(self._api.runtime, work, callback)
+
+        return async_runtime.run(download)
 
     def delete(self, bos_uri: str) -> Coroutine[Any, Any, int]:
         """As `Data.delete`."""
         uri = _below_root(bos_uri)
 
         def work() -> int:
-            return transfers.delete(self._store(), uri)
+            return transfers.delete(self._store.open(), uri)
 
         return async_runtime.run(self._api.runtime.in_thread, work)
 
-    async def _transfer(self, work: Callable[[OnProgress], Value], callback: OnProgress | None) -> Value:
-        """Run a transfer in a thread; its progress is reported on the loop, and is where it can be ended."""
-        loop = asyncio.get_running_loop()
-        is_over = threading.Event()
 
-        def report(done: int, total: int) -> None:
-            if callback is not None and not is_over.is_set():
-                call = asyncio.run_coroutine_threadsafe(self._api.runtime.notify(callback, done, total), loop)
-                while not is_over.is_set() and not wait([call], _CANCELLATION_SECONDS).done:
-                    pass
-                if call.done():
-                    call.result()
-            if is_over.is_set():
-                raise asyncio.CancelledError
+async def transfer(
+    runtime: Runtime, work: Callable[[OnProgress], Value], callback: OnProgress | None
+) -> Value:
+    """Run a transfer in a thread; its progress is reported on the loop, and is where it can be ended."""
+    loop = asyncio.get_running_loop()
+    is_over = threading.Event()
 
-        try:
-            return await self._api.runtime.in_thread(work, report)
-        finally:
-            is_over.set()
+    def report(done: int, total: int) -> None:
+        if callback is not None and not is_over.is_set():
+            call = asyncio.run_coroutine_threadsafe(runtime.notify(callback, done, total), loop)
+            while not is_over.is_set() and not wait([call], _CANCELLATION_SECONDS).done:
+                pass
+            if call.done():
+                call.result()
+        if is_over.is_set():
+            raise asyncio.CancelledError
 
-    async def _stream(
-        self, begin: Callable[[], Coroutine[Any, Any, Iterator[Item]]]
-    ) -> AsyncGenerator[Item, None]:
-        """Yield what an iterator yields in threads, some items per visit to a thread."""
-        batches = _Batches(await begin())
-        try:
-            while True:
-                items, error = await self._api.runtime.in_thread(batches.next)
-                for item in items:
-                    yield item
-                if error:
-                    raise error
-                if not items:
-                    return
-        finally:
-            batches.close()
+    try:
+        return await runtime.in_thread(work, report)
+    finally:
+        is_over.set()
+
+
+async def stream(
+    runtime: Runtime, begin: Callable[[], Coroutine[Any, Any, Iterator[Item]]]
+) -> AsyncGenerator[Item, None]:
+    """Yield what an iterator yields in threads, some items per visit to a thread."""
+    batches = _Batches(await begin())
+    try:
+        while True:
+            items, error = await runtime.in_thread(batches.next)
+            for item in items:
+                yield item
+            if error:
+                raise error
+            if not items:
+                return
+    finally:
+        batches.close()
 
 
 class _Batches:

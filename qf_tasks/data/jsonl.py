@@ -76,10 +76,13 @@ def plan(records: object) -> UploadPlan:
     return UploadPlan(total, sum(sizes), len(sizes), -(-len(sizes) // MAX_FILES))
 
 
-def shards(records: object, folder: Path) -> Iterator[Shard]:
+def shards(records: object, folder: Path, max_records: int | None = None) -> Iterator[Shard]:
     """Write records to files in a folder, and yield each file when it is complete.
 
     The same records give the same files: of equal size, except that the last one has what is left.
+
+    Args:
+        max_records: After this many, and multiples of it, another file begins.
 
     Raises:
         InvalidRecordError: A record is invalid; the files in the folder are then not a whole set.
@@ -87,7 +90,7 @@ def shards(records: object, folder: Path) -> Iterator[Shard]:
     """
     open_shard: _OpenShard | None = None
     try:
-        for number, line in _sharded(lines(records)):
+        for number, line in _sharded(lines(records), max_records):
             if open_shard is None or open_shard.number != number:
                 if open_shard:
                     yield open_shard.finish()
@@ -109,6 +112,30 @@ def lines(records: object) -> Iterator[bytes]:
     """
     sources = _sources(records)
     return _validated(sources)
+
+
+def count(files: Iterable[tuple[str, Iterable[Line]]]) -> dict[str, int]:
+    """Return how many records each file has, all of them validated; each must have an id.
+
+    Args:
+        files: The name and the lines of each.
+    """
+    counts: dict[str, int] = {}
+
+    def sources() -> Iterator[_Source]:
+        for file, file_lines in files:
+            counts[file] = 0
+            for line in file_lines:
+                source = _Source(line.content, file, line.number)
+                fields = _object(source)
+                if fields.get("id") is None:
+                    raise source.invalid("it has no id")
+                counts[file] += 1
+                yield source._replace(value=fields)
+
+    for _ in _validated(sources()):
+        pass
+    return counts
 
 
 def split_lines(chunks: Iterable[bytes], max_bytes: int) -> Iterator[Line]:
@@ -182,11 +209,12 @@ class _OpenShard:
         return Shard(name, self._path, self._records, self._size, self._md5.hexdigest())
 
 
-def _sharded(validated: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def _sharded(validated: Iterable[bytes], max_records: int | None = None) -> Iterator[tuple[int, bytes]]:
     """Yield each line with the number of its shard."""
     number = size = 0
-    for line in validated:
-        if size and size + len(line) > SHARD_BYTES:
+    for position, line in enumerate(validated):
+        is_multiple = max_records is not None and position % max_records == 0
+        if size and (is_multiple or size + len(line) > SHARD_BYTES):
             number, size = number + 1, 0
         size += len(line)
         yield number, line

@@ -8,6 +8,7 @@ and accepts a download that was cut short.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import time
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from baidubce.bce_client_configuration import BceClientConfiguration
@@ -30,7 +31,7 @@ from qf_tasks._protocol.responses import RawResponse, read
 from qf_tasks._protocol.signing import authorization, query_string
 from qf_tasks._transport.exception_mapping import without_frames
 from qf_tasks._transport.sender import Sender, StreamedResponse
-from qf_tasks.data.uri import BosUri
+from qf_tasks.data.uri import BosUri, ObjectInfo
 from qf_tasks.errors import (
     ApiError,
     BadResponseError,
@@ -55,14 +56,6 @@ _PERMISSION_HINT = (
 )
 
 _logger = logging.getLogger("qf_tasks")
-
-
-class ObjectInfo(NamedTuple):
-    """An object as a listing describes it."""
-
-    uri: BosUri
-    size: int
-    etag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +112,39 @@ class ObjectStore:
         self._sdk.put_object(
             uri.bucket, uri.key, body, size, content_md5=checksum, content_type="application/x-ndjson"
         )
+
+    def write(self, uri: BosUri, content: bytes, *, if_absent: bool = False) -> bool:
+        """Store a small object, and return whether it was stored.
+
+        Args:
+            if_absent: Ask the service to keep an object that is there, which returns False, also if an
+                earlier attempt of this very call has stored it. That the service heeds this is not
+                documented: read the object again.
+        """
+        checksum = b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+        headers = {"content-type": "application/json", "content-md5": checksum}
+        condition = {"if-none-match": "*"} if if_absent else {}
+        try:
+            self._response(_Request("PUT", uri, {}, headers | condition, content))
+        except InvalidRequestError as error:
+            if error.status != 412:
+                raise
+            return False
+        return True
+
+    def get(self, uri: BosUri, max_bytes: int) -> bytes:
+        """Return the content of a small object.
+
+        Raises:
+            NotFoundError: There is no such object.
+            BadResponseError: It has more than `max_bytes`.
+        """
+        content = bytearray()
+        for chunk in self.read(uri):
+            content += chunk
+            if len(content) > max_bytes:
+                raise BadResponseError(f"{uri} has more than {max_bytes} bytes")
+        return bytes(content)
 
     def list(self, prefix: BosUri, *, with_markers: bool = False) -> Iterator[ObjectInfo]:
         """Iterate over the objects whose keys begin with a prefix.
@@ -286,7 +312,7 @@ class ObjectStore:
         signed = {"host": host, "x-bce-date": now}
         sent = {"User-Agent": "qf-tasks"}
         for name, value in request.headers.items():
-            is_unsigned = name.lower() in ("range", "if-match", "user-agent")
+            is_unsigned = name.lower() in ("range", "if-match", "if-none-match", "user-agent")
             (sent if is_unsigned else signed)[name] = value
         sent["Authorization"] = authorization(
             self._settings.access_key,

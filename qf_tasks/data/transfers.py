@@ -6,7 +6,7 @@ Every function blocks; `facades.py` runs them for both clients.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from qf_tasks.data import jsonl
 from qf_tasks.data.models import Record, Result, Upload
 from qf_tasks.data.results import join, parse_results
-from qf_tasks.data.uri import BosUri
+from qf_tasks.data.uri import BosUri, ObjectInfo
 from qf_tasks.errors import BadResponseError, InvalidArgumentError, NotFoundError
 from qf_tasks.models import Task
 
 if TYPE_CHECKING:
-    from qf_tasks.data.store import ObjectInfo, ObjectStore
+    from qf_tasks.data.store import ObjectStore
 
 OnProgress = Callable[[int, int], object]
 Part = TypeVar("Part")
@@ -39,41 +39,55 @@ def upload(store: ObjectStore, records: object, directory: BosUri, on_progress: 
                 f"records are more than the {jsonl.MAX_BYTES} bytes in {jsonl.MAX_FILES} files of one task",
                 hint="Divide them: data.plan(records) returns how many tasks they need.",
             )
-        targets = {part: directory.child(part.name) for part in parts}
-        found = {info.uri: info for info in store.list(directory)}
-        if others := found.keys() - targets.values():
-            raise InvalidArgumentError(
-                f"{directory} has other objects ({len(others)}), such as {min(others)}, which a task would "
-                "process as well",
-                hint="Choose another directory, or delete this one with data.delete().",
-            )
-        missing = [part for part in parts if not _is_same(found.get(targets[part]), part)]
-        total = sum(part.size for part in parts)
-        done = total - sum(part.size for part in missing)
+        targets = {directory.child(part.name): part for part in parts}
+        sent = send(store, directory, targets, on_progress)
+    records_sent, total = sum(part.records for part in parts), sum(part.size for part in parts)
+    return Upload(str(directory), records_sent, total, len(parts), sent)
+
+
+def send(
+    store: ObjectStore, directory: BosUri, parts: Mapping[BosUri, jsonl.Shard], on_progress: OnProgress
+) -> int:
+    """Send the parts that a directory does not have yet, and return how many; it then has nothing else."""
+    found = {info.uri: info for info in store.list(directory)}
+    if others := found.keys() - parts.keys():
+        raise InvalidArgumentError(
+            f"{directory} has other objects ({len(others)}), such as {min(others)}, which a task would "
+            "process as well",
+            hint="Choose another directory, or delete this one with data.delete().",
+        )
+    missing = [uri for uri, part in parts.items() if not _is_same(found.get(uri), part)]
+    total = sum(part.size for part in parts.values())
+    done = total - sum(parts[uri].size for uri in missing)
+    on_progress(done, total)
+
+    def put(uri: BosUri) -> None:
+        with parts[uri].path.open("rb") as file:
+            store.put(uri, file, parts[uri].size, parts[uri].md5)
+
+    for uri in _side_by_side(put, missing):
+        done += parts[uri].size
         on_progress(done, total)
-
-        def send(part: jsonl.Shard) -> None:
-            with part.path.open("rb") as file:
-                store.put(targets[part], file, part.size, part.md5)
-
-        for part in _side_by_side(send, missing):
-            done += part.size
-            on_progress(done, total)
-        _check_complete(store, directory, {targets[part]: part.size for part in parts})
-    return Upload(str(directory), sum(part.records for part in parts), total, len(parts), len(missing))
+    _check_complete(store, directory, {uri: part.size for uri, part in parts.items()})
+    return len(missing)
 
 
 def records(store: ObjectStore, uri: BosUri) -> Iterator[Record]:
     """Iterate over the records in a file, or in all files of a directory."""
     for source in [uri] if uri.is_file else _listed(store, uri.directory):
-        file_lines = jsonl.split_lines(store.read(source), jsonl.SHARD_BYTES)
-        file = source if isinstance(source, BosUri) else source.uri
-        yield from jsonl.parse_records(file_lines, str(file))
+        yield from read_records(store, source)
+
+
+def read_records(store: ObjectStore, source: BosUri | ObjectInfo) -> Iterator[Record]:
+    """Iterate over the records in an object; one that was listed must not have changed since."""
+    file_lines = jsonl.split_lines(store.read(source), jsonl.SHARD_BYTES)
+    file = source if isinstance(source, BosUri) else source.uri
+    return jsonl.parse_records(file_lines, str(file))
 
 
 def results(store: ObjectStore, task: Task, *, missing: bool) -> Iterator[Result]:
     """Iterate over the results of a task; with `missing`, joined with its input."""
-    found = _results(store, _listed(store, output_of(task)))
+    found = read_results(store, _listed(store, output_of(task)))
     if not missing:
         return found
     source = BosUri.parse(task.input_bos_uri, "input_bos_uri")
@@ -129,7 +143,8 @@ def delete(store: ObjectStore, uri: BosUri) -> int:
     return len(keys)
 
 
-def _results(store: ObjectStore, sources: Iterable[ObjectInfo]) -> Iterator[Result]:
+def read_results(store: ObjectStore, sources: Iterable[ObjectInfo]) -> Iterator[Result]:
+    """Iterate over the results in some objects."""
     for source in sources:
         file_lines = jsonl.split_lines(store.read(source), jsonl.MAX_RESULT_BYTES)
         yield from parse_results(file_lines, str(source.uri))

@@ -85,6 +85,14 @@ class BosUri(NamedTuple):
         return f"bos:/{self.bucket}/{self.key}"
 
 
+class ObjectInfo(NamedTuple):
+    """An object as a listing describes it."""
+
+    uri: BosUri
+    size: int
+    etag: str
+
+
 def _problem(key: str) -> str | None:
     """Return what is wrong with a key, or None."""
     if not key.isprintable():

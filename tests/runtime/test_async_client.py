@@ -65,6 +65,7 @@ def test_signature_is_that_of_the_blocking_client(name: str) -> None:
     if result.startswith("Iterator["):
         assert signature.return_annotation == result.replace("Iterator[", "AsyncResults[")
     else:
+        result = "AsyncJob" if result == "Job" else result
         assert signature.return_annotation == f"Coroutine[Any, Any, {result}]"
 
 

@@ -102,7 +102,7 @@ def results(
     context: typer.Context,
     task: Annotated[str, typer.Argument(metavar="TASK", help="The id of a task that has ended.")],
     *,
-    output: ResultFile = None,
+    target: ResultFile = None,
     missing: Annotated[
         bool, typer.Option("--missing", help="Read the input as well, and add records without a result.")
     ] = False,
@@ -114,9 +114,9 @@ def results(
     the exit code; the counts are printed on stderr, and with --json -o FILE on stdout.
     """
     terminal = terminal_of(context)
-    check_target(output)
+    check_target(target)
     with terminal.client() as client:
-        write_results(terminal, client.data.results(task, missing=missing), output)
+        write_results(terminal, client.data.results(task, missing=missing), target)
 
 
 def check_target(path: Path | None) -> None:

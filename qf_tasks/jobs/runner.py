@@ -1,0 +1,335 @@
+"""Runs a job: creates the task of each shard once, polls them, and tries failed shards again.
+
+Any program can do so at any time. What it has to know is in the store and in the list of tasks: a task that
+was created shortly before its program was killed is found by its idempotency key.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from qf_tasks._operations import arguments, create, lifecycle, listing
+from qf_tasks._operations.api import Api
+from qf_tasks._operations.polling import Poller, WaitOptions
+from qf_tasks._operations.retry import poll_delays
+from qf_tasks.durations import seconds
+from qf_tasks.errors import (
+    NotFoundError,
+    QfTasksError,
+    QuotaExceededError,
+    TaskNotFoundError,
+    WaitTimeoutError,
+)
+from qf_tasks.jobs.manifest import DELETED, Manifest, Shard, ShardState, find_tasks
+from qf_tasks.jobs.models import JobStatus
+from qf_tasks.jobs.parts import Part
+from qf_tasks.jobs.status import status_of
+from qf_tasks.jobs.storage import JobFiles
+from qf_tasks.models import RunStatus, Task
+
+_logger = logging.getLogger("qf_tasks")
+
+_OUTPUT_DELAY = 30.0  # seconds after the end of a task in which its output may not be listed yet
+_VISIBILITY_DELAY = 60.0  # seconds in which a task that is not found may only not be visible yet
+_MAX_OUTPUT_POLL = 5.0  # seconds between two listings of it
+_MAX_OUTAGE = 600.0  # seconds for which no task can be created, other than for want of a slot
+_MAX_CONCURRENT = 8
+
+OnStatus = Callable[[JobStatus], object]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run a job.
+
+    Attributes:
+        wait: as for tasks.
+        on_progress: called with the status after each poll that has changed it.
+    """
+
+    wait: WaitOptions
+    on_progress: OnStatus | None = None
+
+
+def run_options(timeout: object, poll_interval: object, on_progress: OnStatus | None) -> RunOptions:
+    """Return the options for the arguments of `run` and `results`."""
+    wait = WaitOptions(
+        arguments.duration_or_none(timeout, "timeout"),
+        seconds(poll_interval, "poll_interval", minimum=0.1),
+    )
+    return RunOptions(wait, arguments.callback(on_progress, "on_progress"))
+
+
+async def refresh(api: Api, files: JobFiles, part: Part) -> None:
+    """Find out how far the shards of a part are."""
+    manifest = part.manifest
+    unsettled = [shard.name for shard in manifest.shards if shard.name not in part.settled]
+    if not unsettled:
+        return
+    stored = await api.runtime.in_thread(files.read_states, manifest, unsettled)
+    part.states |= stored
+    part.settled |= {name for name, state in stored.items() if state.is_over(part.retries)}
+    part.is_stopped = await api.runtime.in_thread(files.is_stopped, manifest)
+    if part.settled.issuperset(unsettled):
+        return
+    found = find_tasks(manifest, await _recent_tasks(api, manifest))
+    for name in set(unsettled) - part.settled:
+        state = _newer(part.states.get(name), found.get(name))
+        if state and name not in found and not state.run_status.is_final:
+            state = await _current(api, state)
+        if state:
+            part.states[name] = state
+
+
+def _newer(stored: ShardState | None, found: ShardState | None) -> ShardState | None:
+    """Return the state of the newest attempt, with all tasks that are known."""
+    if stored is None or found is None:
+        return stored or found
+    newest, other = (found, stored) if found.attempt >= stored.attempt else (stored, found)
+    earlier = dict.fromkeys([*other.task_ids, *newest.earlier])
+    earlier.pop(newest.task_id, None)
+    return replace(newest, earlier=tuple(earlier))
+
+
+async def _recent_tasks(api: Api, manifest: Manifest) -> list[Task]:
+    """Return the tasks of the account that have a key of this job.
+
+    The list ends at the tasks that are older than the job, if it is in that order, which is inferred: what
+    it lacks then is found by `create`.
+    """
+    found: list[Task] = []
+    async with aclosing(listing.pages(api, listing.Query())) as pages:
+        async for page in pages:
+            found += [task for task in page if (task.idempotency_key or "").startswith(manifest.key_prefix)]
+            times = [task.create_time for task in page if task.create_time]
+            if times and max(times) < manifest.oldest_task:
+                break
+    return found
+
+
+async def _current(api: Api, state: ShardState) -> ShardState:
+    try:
+        return state.after(await listing.get(api, state.task_id))
+    except TaskNotFoundError:  # deleted, or not visible yet: a run finds out
+        return state
+
+
+class Run:
+    """Runs the newest of some parts."""
+
+    def __init__(self, api: Api, files: JobFiles, parts: list[Part], options: RunOptions) -> None:
+        self._api = api
+        self._files = files
+        self._parts = parts
+        self._part = parts[-1]
+        self._options = options
+        self._waiting: deque[Shard] = deque()
+        self._by_task: dict[str, Shard] = {}
+        self._poller: Poller | None = None
+        self._refused_since: float | None = None
+        self._missing_since: dict[str, float] = {}
+        self._has_changed = True
+
+    async def begin(self) -> None:
+        """Create tasks as far as there are free slots."""
+        await self._refresh()
+        await self._create_tasks()
+
+    async def ended(self) -> AsyncGenerator[Shard, None]:
+        """Yield each shard when it is over: those that are already first.
+
+        Raises:
+            WaitTimeoutError: Not all are in time.
+        """
+        now = self._api.runtime.now
+        timeout = self._options.wait.timeout
+        deadline = None if timeout is None else now() + timeout
+        await self._refresh()
+        for shard in [shard for shard in self._part.manifest.shards if self._part.is_over(shard)]:
+            await self._settle(shard)
+            yield shard
+        is_running = True
+        while is_running:
+            remaining = None if deadline is None else max(0.0, deadline - now())
+            wait = replace(self._options.wait, timeout=remaining, on_change=self._observe)
+            self._poller = Poller(self._api, wait, self._by_task, self._add_tasks)
+            self._poller.existing.update(self._by_task)
+            try:
+                async with aclosing(self._poller.ended()) as ended:
+                    async for task in ended:
+                        if over := await self._end(task):
+                            yield over
+                is_running = False
+            except TaskNotFoundError as error:
+                if deleted := await self._end_if_deleted(error):
+                    yield deleted
+            except WaitTimeoutError as error:
+                raise self._timed_out(error) from None
+        for shard in self._waiting:  # of a job that was stopped
+            yield shard
+
+    async def _refresh(self) -> None:
+        part = self._part
+        await refresh(self._api, self._files, part)
+        for shard in part.manifest.shards:
+            if part.needs_task(shard):
+                self._waiting.append(shard)
+            elif not part.is_over(shard):
+                self._by_task[part.states[shard.name].task_id] = shard
+
+    async def _end(self, task: Task) -> Shard | None:
+        """Note that a task has ended, and return its shard if that is over."""
+        shard = self._by_task.pop(task.task_id)
+        self._observe(task, shard)
+        if self._part.needs_task(shard):
+            _logger.warning(
+                "Shard %s of job %s is tried again: task %s ended as %s",
+                shard.name,
+                self._part.manifest.bos_uri,
+                task.task_id,
+                task.run_status,
+            )
+            self._waiting.append(shard)
+            return None
+        await self._settle(shard)
+        return shard
+
+    async def _end_if_deleted(self, error: TaskNotFoundError) -> Shard | None:
+        """Note that a task was deleted, unless it may not be visible yet; return its shard.
+
+        Raises:
+            TaskNotFoundError: It is not one of this job.
+        """
+        task_id, now = error.task_id or "", self._api.runtime.now()
+        if task_id not in self._by_task:
+            raise error
+        if now - self._missing_since.setdefault(task_id, now) < _VISIBILITY_DELAY:
+            return None
+        shard = self._by_task.pop(task_id)
+        state = self._part.states[shard.name]
+        self._part.states[shard.name] = replace(state, run_status=DELETED)
+        await self._settle(shard)
+        return shard
+
+    def _observe(self, task: Task, shard: Shard | None = None) -> None:
+        name = (shard or self._by_task[task.task_id]).name
+        self._part.states[name] = self._part.states[name].after(task)
+        self._has_changed = True
+
+    async def _settle(self, shard: Shard) -> None:
+        """Write that a shard is over, when its output is complete."""
+        state = self._part.states.get(shard.name)
+        if state is None or shard.name in self._part.settled:
+            return
+        if state.run_status == RunStatus.DONE:
+            await self._wait_for_output(shard, state)
+        await self._api.runtime.in_thread(self._files.write_state, self._part.manifest, shard.name, state)
+        self._part.settled.add(shard.name)
+
+    async def _wait_for_output(self, shard: Shard, state: ShardState) -> None:
+        """Wait until there is an output file for each input file; how soon they are listed is unknown."""
+        runtime = self._api.runtime
+        until = runtime.now() + _OUTPUT_DELAY
+        expected = sum(file.records > 0 for file in shard.files)
+        for delay in poll_delays(_MAX_OUTPUT_POLL):
+            found = await runtime.in_thread(self._files.output, state)
+            if len(found) >= expected:
+                return
+            if runtime.now() >= until:
+                _logger.warning(
+                    "Task %s is Done, but has %d output files for %d input files",
+                    state.task_id,
+                    len(found),
+                    expected,
+                )
+                return
+            await runtime.sleep(delay)
+
+    async def _add_tasks(self) -> bool:
+        """Create tasks as far as there are free slots, and return whether more are to be created.
+
+        A service that cannot be reached for a while does not end the run.
+        """
+        now = self._api.runtime.now()
+        try:
+            await self._create_tasks()
+            self._refused_since = None
+        except QfTasksError as error:
+            self._refused_since = self._refused_since or now
+            if not error.retryable or now - self._refused_since > _MAX_OUTAGE:
+                raise
+            _logger.warning("No task could be created (%s); trying again", error)
+        if self._options.on_progress and self._has_changed:
+            self._has_changed = False
+            await self._api.runtime.notify(self._options.on_progress, status_of(self._parts))
+        return bool(self._waiting) and not self._part.is_stopped
+
+    async def _create_tasks(self) -> None:
+        if not self._waiting or await self._is_stopped():
+            return
+        try:
+            while self._waiting and not self._part.is_stopped:
+                task_id = await self._create(self._waiting[0])
+                self._waiting.popleft()
+                if await self._is_stopped():  # whoever stopped the job may not know of this task
+                    await stop_tasks(self._api, [task_id])
+        except QuotaExceededError as error:
+            _logger.debug("%d shards wait for a slot: %s", len(self._waiting), error)
+
+    async def _is_stopped(self) -> bool:
+        part = self._part
+        if not part.is_stopped:
+            part.is_stopped = await self._api.runtime.in_thread(self._files.is_stopped, part.manifest)
+        return part.is_stopped
+
+    async def _create(self, shard: Shard) -> str:
+        """Create the next task of a shard, or find the one that its key has already, and return its id."""
+        part, runtime = self._part, self._api.runtime
+        if wrong := await runtime.in_thread(self._files.missing_input, shard):
+            raise NotFoundError(
+                f"The input of shard {shard.name} is not what was submitted: {len(wrong)} objects are "
+                f"missing, changed or not part of it, such as {wrong[0]}",
+                hint="Submit the same records again: what is missing is sent. Delete what is not part of it.",
+            )
+        before = part.states.get(shard.name)
+        attempt = before.attempt + 1 if before else 1
+        created = await create.create(self._api, part.manifest.request(shard, attempt))
+        earlier = before.task_ids if before else ()
+        state = ShardState(created.task_id, attempt, RunStatus.QUEUING, earlier=earlier)
+        part.states[shard.name] = state
+        self._has_changed = True
+        self._by_task[created.task_id] = shard
+        if self._poller:
+            self._poller.pending[created.task_id] = None
+        await runtime.in_thread(self._files.write_state, part.manifest, shard.name, state)
+        return created.task_id
+
+    def _timed_out(self, error: WaitTimeoutError) -> WaitTimeoutError:
+        shards = self._part.manifest.shards
+        open_shards = [shard.name for shard in shards if not self._part.is_over(shard)]
+        return WaitTimeoutError(
+            f"Job {self._part.manifest.bos_uri} has not ended after {self._options.wait.timeout:g} s: "
+            f"{len(open_shards)} of {len(shards)} shards are not done; its tasks keep running",
+            tasks=error.tasks,
+            done=error.done,
+            pending=error.pending,
+            hint="Nothing was stopped. Run the job again to continue. 任务仍在运行，可再次等待。",
+        )
+
+
+async def stop_tasks(api: Api, task_ids: Iterable[str]) -> None:
+    """Stop tasks; one that is gone counts as stopped."""
+
+    async def stop(task_id: str) -> None:
+        try:
+            await lifecycle.stop(api, task_id)
+        except TaskNotFoundError:
+            _logger.debug("Task %s is gone", task_id)
+
+    async with aclosing(api.runtime.each(stop, list(task_ids), _MAX_CONCURRENT)) as stopped:
+        async for _ in stopped:
+            pass
