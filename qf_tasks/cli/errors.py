@@ -6,7 +6,6 @@ import re
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from signal import SIGINT
 from typing import Protocol, runtime_checkable
 
 import typer
@@ -136,7 +135,7 @@ def _report(terminal: Terminal, error: Exception, code: int, text: str, hint: st
 
 
 def _report_interrupt(terminal: Terminal, interrupt: KeyboardInterrupt) -> None:
-    terminal.exit_code = 128 + (terminal.signal or SIGINT)
+    terminal.exit_code = terminal.interrupt_code
     text, notes = "Interrupted.", getattr(interrupt, "__notes__", [])
     if terminal.as_json:
         error = {"error": "KeyboardInterrupt", "message": text, "hint": " ".join(notes) or None}

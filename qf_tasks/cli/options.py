@@ -11,6 +11,7 @@ import typer
 
 from qf_tasks._operations.arguments import STATE_SYNONYMS
 from qf_tasks.cli import completion
+from qf_tasks.cli.output import Terminal
 from qf_tasks.durations import parse_duration
 
 MAX_TASKS = 1000
@@ -40,6 +41,20 @@ OlderThan = Annotated[
     typer.Option(metavar="AGE", help="Only tasks created, and ended if they have, longer ago: 12h, 30d."),
 ]
 NewerThan = Annotated[str | None, typer.Option(metavar="AGE", help="Only tasks created since: 12h, 30d.")]
+Endpoint = Annotated[
+    str | None, typer.Option(metavar="NAME", help="A preset service, such as ernie-x1-turbo-32k.")
+]
+ModelId = Annotated[
+    str | None, typer.Option(metavar="ID", help="Or a model version, amv-...: see `qf-tasks models`.")
+]
+InferenceParams = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param", metavar="KEY=VALUE", help="An inference parameter; JSON or text. May be repeated."
+    ),
+]
+Description = Annotated[str | None, typer.Option(metavar="TEXT", help="Up to 500 characters.")]
+DataFormat = Annotated[str | None, typer.Option(metavar="FORMAT", help="default, src_tgt or role.")]
 MaxWorkers = Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Requests at the same time.")]
 Journal = Annotated[
     Path | None,
@@ -58,6 +73,15 @@ StopTimeout = Annotated[
 ]
 Timeout = Annotated[str, typer.Option(metavar="DURATION", help="How long to wait; or none.")]
 PollInterval = Annotated[str, typer.Option(metavar="DURATION", help="The longest pause between two polls.")]
+
+
+def require_answer(terminal: Terminal, *, is_needless: bool) -> None:
+    """Refuse, before anything is read, what would ask a question that nobody can answer."""
+    if not (is_needless or terminal.can_ask):
+        raise typer.BadParameter(
+            "required without a terminal, and with --json; --dry-run shows what would be deleted",
+            param_hint="--yes",
+        )
 
 
 def states(entries: Iterable[str] | None) -> list[str] | None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGINT
 from typing import TYPE_CHECKING, TextIO, TypedDict
 
 from rich.console import Console
@@ -83,6 +84,11 @@ class Terminal:
     def chosen(self) -> Chosen:
         """Where the settings come from, as keywords of the client."""
         return {"profile": self.profile, "config_file": self.config_file, "env_file": self.env_file}
+
+    @property
+    def interrupt_code(self) -> int:
+        """The exit code after an interrupt."""
+        return 128 + (self.signal or SIGINT)
 
     @property
     def can_animate(self) -> bool:

@@ -27,7 +27,7 @@ from qf_tasks.cli import tables
 from qf_tasks.cli.output import Terminal
 
 if TYPE_CHECKING:
-    from qf_tasks import BulkOutcome, Task
+    from qf_tasks import BulkOutcome, JobStatus, Task
 
 _REDRAWS_PER_SECOND = 4
 _SECONDS_PER_LINE = 60.0  # where there is no terminal
@@ -37,7 +37,13 @@ _UNDONE = ("failed", "unknown", "not_found")
 
 
 class View(Protocol):
-    """Something that is going on: drawn again and again, or said in one line."""
+    """Something that is going on: drawn again and again, or said in one line.
+
+    Attributes:
+        found: what has come of it so far, such as "94 results".
+    """
+
+    found: str
 
     def __rich__(self) -> RenderableType:
         """Return what is drawn."""
@@ -49,8 +55,15 @@ class View(Protocol):
 
 
 @contextmanager
-def shown(terminal: Terminal, view: View) -> Iterator[None]:
-    """Show a view while this lasts: live on a terminal, as one line a minute elsewhere."""
+def shown(terminal: Terminal, view: View, *, beside: bool = False) -> Iterator[None]:
+    """Show a view while this lasts: live on a terminal, as one line a minute elsewhere.
+
+    Args:
+        beside: Whether results are printed on stdout meanwhile; if that is a terminal, they are enough.
+    """
+    if beside and terminal.out.is_terminal:
+        yield
+        return
     if terminal.can_animate:
         with Live(
             view,
@@ -82,6 +95,7 @@ class _Timed:
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
+        self.found = ""
         self._started = time.monotonic()
 
     @property
@@ -92,22 +106,21 @@ class _Timed:
         retries = self.terminal.retries
         return [
             tables.clock_of(self.elapsed),
+            *([self.found] if self.found else []),
             *([tables.counted(retries, "retry", "retries")] if retries else []),
         ]
 
 
 class Step(_Timed):
-    """One thing that takes a while, such as a listing; `found` says how far it is, if that is known."""
+    """One thing that takes a while, such as a listing."""
 
     def __init__(self, terminal: Terminal, doing: str) -> None:
         super().__init__(terminal)
         self._doing = doing
-        self.found = ""
 
     def line(self) -> str:
         """Return what is going on, and for how long."""
-        elapsed, *others = self.facts()
-        return ", ".join([f"{self._doing} ... {elapsed}", *([self.found] if self.found else []), *others])
+        return f"{self._doing} ... {', '.join(self.facts())}"
 
     def __rich__(self) -> Text:
         return Text(self.line(), no_wrap=True, overflow="ellipsis")
@@ -134,6 +147,11 @@ class Transfer(_Timed):
     def total(self) -> int:
         """All bytes, 0 while they are not known."""
         return int(self._task.total or 0)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all bytes are done."""
+        return bool(self._task.total) and self._task.completed == self._task.total
 
     def update(self, done: int, total: int) -> None:
         """Keep how many of all bytes are done."""
@@ -188,13 +206,60 @@ class Bulk(_Timed):
         return self.elapsed / self._done * (self._total - self._done) if self._done else 0.0
 
     def __rich__(self) -> Group:
-        bar = Table.grid(padding=(0, 1))
-        bar.add_row(
-            Text(self._doing, no_wrap=True),
-            ProgressBar(total=self._total, completed=self._done, width=_BAR_WIDTH),
-            Text(f"{self._done}/{self._total}", no_wrap=True),
-        )
-        return Group(bar, Text(", ".join(self.facts()), "dim", no_wrap=True, overflow="ellipsis"))
+        return _with_bar(self._doing, self._done, self._total, ", ".join(self.facts()))
+
+
+class JobProgress(_Timed):
+    """The records of a job: how many are done, in how many tasks, how long it will take."""
+
+    def __init__(self, terminal: Terminal, records: int) -> None:
+        super().__init__(terminal)
+        self._records = records
+        self.status: JobStatus | None = None
+
+    def update(self, status: JobStatus) -> None:
+        """Keep the status; without a terminal print its state when that changes."""
+        has_changed = self.status is None or status.state != self.status.state
+        self.status = status
+        if has_changed and not self.terminal.can_animate:
+            self.terminal.note(self.line())
+
+    def line(self) -> str:
+        """Return all of it as text."""
+        done = self.status.records_done if self.status else 0
+        return f"{self._state}: {done} of {self._records} records, {', '.join(self.facts())}"
+
+    def facts(self) -> list[str]:
+        """Return what is worth saying now."""
+        if self.status is None:
+            return super().facts()
+        failed, remaining = len(self.status.failed_shards), self.status.remaining
+        return [
+            f"{self.status.shards_done} of {tables.counted(self.status.shards, 'task')} done",
+            *([f"{failed} failed"] if failed else []),
+            *super().facts(),
+            *([f"{tables.clock_of(remaining.total_seconds())} left"] if remaining else []),
+        ]
+
+    @property
+    def _state(self) -> str:
+        return self.status.state if self.status else "Starting"
+
+    def __rich__(self) -> Group:
+        facts = f"{', '.join(self.facts())}. Ctrl-C stops watching; the tasks keep running."
+        done = self.status.records_done if self.status else 0
+        return _with_bar(self._state, done, self._records, facts, unit=" records")
+
+
+def _with_bar(doing: str, done: int, total: int, facts: str, unit: str = "") -> Group:
+    """Return a line with a bar, and one with what else is worth saying."""
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(
+        Text(doing, no_wrap=True),
+        ProgressBar(total=total, completed=done, width=_BAR_WIDTH),
+        Text(f"{done}/{total}{unit}", no_wrap=True),
+    )
+    return Group(bar, Text(facts, "dim", no_wrap=True, overflow="ellipsis"))
 
 
 class Waited(_Timed):

@@ -107,7 +107,7 @@ class _Group(TyperGroup):
 
 _SECTIONS = {
     "Tasks": ("create", "get", "list", "wait", "stop", "delete", "purge", "models"),
-    "Data": ("upload", "results", "download"),
+    "Jobs and data": ("run", "submit", "status", "results", "retry-failures", "upload", "download"),
     "Setup": ("configure", "whoami", "config", "doctor", "completion"),
     "Trying it out": ("demo", "sandbox"),
 }

@@ -16,6 +16,10 @@ _PHRASES = tuple(
         (r"Call client\.wait\(task\) first", "Wait for it first: qf-tasks wait ID"),
         (r"delete this one with data\.delete\(\)", "delete what is in it"),
         (r"client\.models\(\)", "qf-tasks models"),
+        (r"client\.job\(\)", "qf-tasks status"),
+        (r"(?:client\.)?\b(submit|stop|results)\(\)", r"qf-tasks \1"),
+        (r"\bretry_failures\(\)", "qf-tasks retry-failures"),
+        (r"\brun\(\)", "qf-tasks results"),  # which waits as well, without the records
         (r"data\.plan\(records\) returns", "--dry-run shows"),
         (r"(a number with a unit), a timedelta or a datetime", r"\1"),
     )

@@ -57,22 +57,11 @@ def create(
     output_bos_uri: Annotated[
         str | None, typer.Option(metavar="URI", help="The directory for the results; it has to exist.")
     ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A preset service, such as ernie-x1-turbo-32k.")
-    ] = None,
-    model_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Or a model version, amv-...: see `qf-tasks models`.")
-    ] = None,
-    inference_params: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param", metavar="KEY=VALUE", help="An inference parameter; JSON or text. May be repeated."
-        ),
-    ] = None,
-    description: Annotated[str | None, typer.Option(metavar="TEXT", help="Up to 500 characters.")] = None,
-    data_format: Annotated[
-        str | None, typer.Option(metavar="FORMAT", help="default, src_tgt or role.")
-    ] = None,
+    endpoint: options.Endpoint = None,
+    model_id: options.ModelId = None,
+    inference_params: options.InferenceParams = None,
+    description: options.Description = None,
+    data_format: options.DataFormat = None,
     completion_window: Annotated[
         str | None, typer.Option(metavar="DURATION", help="The longest time to run: 24h.")
     ] = None,

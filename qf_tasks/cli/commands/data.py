@@ -1,35 +1,34 @@
-"""Commands on the data of tasks: upload, results, download."""
+"""Commands on the data of tasks and jobs: upload, results, download."""
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qf_tasks.cli import options, progress, tables
+from qf_tasks.cli import completion, options, progress
+from qf_tasks.cli.commands.jobs import results_of_job, run_limits
 from qf_tasks.cli.errors import note_on_interrupt
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command, terminal_of
+from qf_tasks.cli.transfers import (
+    SENT,
+    Files,
+    ResultFile,
+    check_target,
+    records_in,
+    report_results,
+    write_results,
+)
 
 if TYPE_CHECKING:
-    from qf_tasks import Result
+    from qf_tasks import UploadPlan
 
-_STDIN = Path("-")
-_SENT = "Upload again to continue; what was sent is not sent again."
-_RECEIVED = "Download again to continue where it stopped."
-Files = Annotated[
-    list[Path],
-    typer.Argument(metavar="FILE...", help="JSON Lines, or directories of such files; - reads stdin."),
-]
-ResultFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", metavar="FILE", help="Write to FILE instead of stdout; it appears when it is whole."
+_RECEIVED = "Run it again to continue where it stopped."
+_Task = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK", help="The id of a task that has ended.", autocompletion=completion.task_ids
     ),
 ]
 
@@ -61,10 +60,10 @@ def upload(
     source = records_in(records)
     with terminal.client() as client:
         if dry_run:
-            show_upload_plan(terminal, client.data.plan(source))
+            _show_upload_plan(terminal, client.data.plan(source))
             return
         view = progress.Transfer(terminal, "Uploading", before="Checking records")
-        with progress.shown(terminal, view), note_on_interrupt(_SENT):
+        with progress.shown(terminal, view), note_on_interrupt(SENT):
             done = client.data.upload(source, bos_uri, on_progress=view.update)
     if terminal.as_json:
         terminal.show_json(done.model_dump(mode="json"))
@@ -72,16 +71,7 @@ def upload(
         terminal.show_fields(done.model_dump())
 
 
-def records_in(paths: Sequence[Path]) -> Sequence[Path] | IO[Any]:
-    """Return what the library accepts as records: paths, or stdin for `-`."""
-    if _STDIN not in paths:
-        return paths
-    if len(paths) > 1:
-        raise typer.BadParameter("- cannot be used with other files", param_hint="FILE")
-    return getattr(sys.stdin, "buffer", sys.stdin)
-
-
-def show_upload_plan(terminal: Terminal, plan: Any) -> None:
+def _show_upload_plan(terminal: Terminal, plan: UploadPlan) -> None:
     """Print how large an upload would be."""
     if terminal.as_json:
         terminal.show_json(plan.model_dump(mode="json"))
@@ -94,78 +84,64 @@ def show_upload_plan(terminal: Terminal, plan: Any) -> None:
     "results",
     examples=(
         "qf-tasks results infer-9ia3kc1wt9mp -o results.jsonl",
-        "qf-tasks results infer-9ia3kc1wt9mp --missing | grep '\"failed\"'",
+        "qf-tasks results bos:/bucket/jobs/nightly/ --failures | head",
     ),
     ids=False,
 )
 def results(
     context: typer.Context,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="The id of a task that has ended.")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID_OR_BOS_URI",
+            help="A task that has ended, or the directory of a job.",
+            autocompletion=completion.task_ids,
+        ),
+    ],
     *,
     target: ResultFile = None,
     missing: Annotated[
-        bool, typer.Option("--missing", help="Read the input as well, and add records without a result.")
+        bool, typer.Option("--missing", help="Of a task: read its input as well, and add what is missing.")
     ] = False,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="Of a job: only records without a usable result.")
+    ] = False,
+    ordered: Annotated[
+        bool, typer.Option("--ordered", help="Of a job: in the order of its records.")
+    ] = False,
+    timeout: Annotated[
+        str, typer.Option(metavar="DURATION", help="Of a job: how long to wait for its tasks; or none.")
+    ] = "25h",
+    poll_interval: options.PollInterval = "30s",
 ) -> None:
-    """Print the results of a task that has ended, one JSON object a line.
+    """Print results, one JSON object a line, in no particular order.
 
-    Each has id, outcome (succeeded, failed, unreadable; with --missing also missing and unexpected), query,
-    text, output, error, usage, file and line, in no particular order. A record that failed does not change
-    the exit code; the counts are printed on stderr, and with --json -o FILE on stdout.
+    Each has id, outcome (succeeded, failed, unreadable, missing, unexpected), query, text, output, error,
+    usage, file and line. Of a job each record has one; tasks that are not created yet are, and all are waited
+    for. Records that failed do not change the exit code; how many there are is printed on stderr, with --json
+    -o FILE on stdout.
     """
     terminal = terminal_of(context)
     check_target(target)
-    with terminal.client() as client:
-        write_results(terminal, client.data.results(task, missing=missing), target)
-
-
-def check_target(path: Path | None) -> None:
-    """Reject a file that cannot be written, before anything is read for it.
-
-    Raises:
-        typer.BadParameter: It is a directory, or in one that does not exist.
-    """
-    if path and (path.is_dir() or not path.parent.is_dir()):
-        problem = "is a directory" if path.is_dir() else "is in a directory that does not exist"
-        raise typer.BadParameter(f"{path} {problem}", param_hint="--output")
-
-
-def write_results(terminal: Terminal, found: Iterable[Result], target: Path | None) -> None:
-    """Write results as lines of JSON, and print how many there are of each outcome."""
-    view = progress.Step(terminal, "Reading results")
-    outcomes: Counter[str] = Counter()
-    is_visible = target is None and terminal.out.is_terminal  # the lines themselves
-    with (
-        nullcontext() if is_visible else progress.shown(terminal, view),
-        whole_file(target) if target else nullcontext(terminal.out.file) as file,
+    limits = run_limits(timeout, poll_interval)
+    is_job = task.startswith("bos:")
+    for option, is_given, needs_job in (
+        ("--missing", missing, False),
+        ("--failures", failures, True),
+        ("--ordered", ordered, True),
     ):
-        for result in found:
-            file.write(
-                terminal.dumped({k: v for k, v in result.model_dump(mode="json").items() if k != "raw"})
+        if is_given and needs_job != is_job:
+            raise typer.BadParameter(f"only for a {'job' if needs_job else 'task'}", param_hint=option)
+    with terminal.client() as client:
+        if is_job:
+            results_of_job(
+                terminal, client.job(task), target, failures=failures, ordered=ordered, limits=limits
             )
-            outcomes[result.outcome] += 1
-            view.found = tables.counted(outcomes.total(), "result")
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-    if terminal.as_json and target:
-        terminal.show_json({"path": str(target), "results": outcomes.total(), "outcomes": outcomes})
-    written = f"; written to {target}" if target else ""
-    terminal.note(f"{tables.counted(outcomes.total(), 'result')}{': ' if counts else ''}{counts}{written}")
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """Open a file for writing that appears when it is whole; otherwise nothing is left of it."""
-    if path.exists() and not path.is_file():  # a device or a pipe
-        with path.open("w", encoding="utf-8") as file:
-            yield file
-        return
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+            return
+        view = progress.Step(terminal, "Reading results")
+        with progress.shown(terminal, view, beside=target is None):
+            outcomes = write_results(terminal, client.data.results(task, missing=missing), target, view)
+    report_results(terminal, outcomes, target)
 
 
 @command(
@@ -178,7 +154,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 )
 def download(
     context: typer.Context,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="The id of a task that has ended.")],
+    task: _Task,
     path: Annotated[
         str, typer.Argument(metavar="PATH", help="A file; or a directory, for one file per input file.")
     ],

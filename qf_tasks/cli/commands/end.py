@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qf_tasks.cli import bulk, ids, options, progress
+from qf_tasks.cli.commands.jobs import delete_job, stop_job
 from qf_tasks.cli.lookup import Lookup
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command, terminal_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     examples=(
         "qf-tasks stop infer-9ia3kc1wt9mp",
         "qf-tasks list -q --status queuing --name 'test-*' | qf-tasks stop -",
+        "qf-tasks stop bos:/bucket/jobs/nightly/",
     ),
 )
 def stop(
@@ -32,12 +34,16 @@ def stop(
     max_tasks: options.MaxTasks = None,
     max_workers: options.MaxWorkers = 8,
 ) -> None:
-    """Stop tasks. This cannot be undone, and takes the service a while.
+    """Stop tasks, or a job. This cannot be undone, and takes the service a while.
 
-    With --json always one report: {"account", "outcomes": [{"task_id", "outcome", "error", ...}]}.
-    Alias: cancel.
+    A job is stopped by its BOS_URI in the place of ids; --json prints its status then. Of tasks --json always
+    prints one report: {"account", "outcomes": [{"task_id", "outcome", "error", ...}]}. Alias: cancel.
     """
     terminal = terminal_of(context)
+    if bos_uri := ids.job_uri(task_ids):
+        with terminal.client() as client:
+            stop_job(terminal, client, bos_uri)
+        return
     wanted = ids.read(task_ids, max_tasks)
     with terminal.client() as client:
         bulk.run(
@@ -55,6 +61,7 @@ def stop(
     examples=(
         "qf-tasks delete infer-9ia3kc1wt9mp --stop-first",
         "qf-tasks list -q --status failed | qf-tasks delete - --yes",
+        "qf-tasks delete bos:/bucket/jobs/nightly/ --data",
     ),
 )
 def delete(
@@ -69,13 +76,26 @@ def delete(
     max_tasks: options.MaxTasks = None,
     max_workers: options.MaxWorkers = 8,
     journal: options.Journal = None,
+    data: Annotated[
+        bool, typer.Option("--data", help="Of a job: delete its records and results, too.")
+    ] = False,
 ) -> None:
-    """Delete tasks by their ids, without asking. This cannot be undone.
+    """Delete tasks by their ids, without asking; or a job, after asking. This cannot be undone.
 
     Ids from stdin need --yes. With --json always one report: {"account", "outcomes": [{"task_id", "outcome",
-    "error", ...}]}. Alias: rm.
+    "error", ...}]}. A job that has ended is deleted by its BOS_URI in the place of ids: its tasks, and with
+    --data everything in its directory; --json prints {"tasks", "objects", "bytes"}. Alias: rm.
     """
     terminal = terminal_of(context)
+    if bos_uri := ids.job_uri(task_ids):
+        if stop_first or missing_ok or journal:
+            raise typer.BadParameter("accepts only --data, --dry-run and --yes", param_hint="BOS_URI")
+        options.require_answer(terminal, is_needless=yes or dry_run)
+        with terminal.client() as client:
+            delete_job(terminal, client, bos_uri, data=data, dry_run=dry_run, yes=yes)
+        return
+    if data:
+        raise typer.BadParameter("only for a job", param_hint="--data")
     if ids.STDIN in task_ids and not (yes or dry_run):
         raise typer.BadParameter("required to delete ids from stdin", param_hint="--yes")
     wanted = ids.read(task_ids, max_tasks)

@@ -59,11 +59,7 @@ def purge(
     )
     if plan and (criteria or keep_newest or stop_first):
         raise typer.BadParameter(f"a plan has its criteria; leave out {_CRITERIA}", param_hint="--plan")
-    if not (dry_run or yes or terminal.can_ask):
-        raise typer.BadParameter(
-            "required without a terminal, and with --json; --dry-run shows what would be deleted",
-            param_hint="--yes",
-        )
+    options.require_answer(terminal, is_needless=yes or dry_run)
     loaded = _loaded(plan, max_tasks) if plan else None
     with terminal.client() as client:
         with progress.shown(terminal, progress.Step(terminal, "Listing tasks")):
