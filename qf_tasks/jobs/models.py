@@ -83,6 +83,7 @@ class JobStatus(Model):
 
     def _repr_html_(self) -> str:
         rows = (
+            ("name", self.name),
             ("state", self.state),
             ("records", f"{self.records_done} of {self.records}"),
             ("failed records", self.records_failed),

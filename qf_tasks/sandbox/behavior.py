@@ -68,6 +68,9 @@ class ServerBehavior:
     # A choice: whether a truncated list of objects has `nextMarker`.
     object_next_marker: bool = True
 
+    # A choice: whether storing an object heeds `If-Match` and `If-None-Match`.
+    conditional_put: bool = True
+
     # The shape of `output` in a result: `output.result` of older models, or `output.choices` of newer ones.
     output_shape: Literal["result", "choices"] = "result"
 

@@ -149,7 +149,8 @@ class ObjectOperations:
         """Store an object."""
         bucket, key = self._bucket, self.address.key
         content = self._received()
-        self._check_conditions(bucket.objects.get(key), not_match=412)
+        if self.behavior.conditional_put:
+            self._check_conditions(bucket.objects.get(key), not_match=412)
         stored = StoredObject(
             content=content, modified=self.now, etag=content.md5, headers=_kept_headers(self._headers)
         )
