@@ -95,7 +95,7 @@ class AsyncTaskClient(BaseClient):
         completion_window: Literal["24h"] | None = None,
         extra: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
-        reuse_within: Age = "7d",
+        reuse_within: Age | None = None,
         quota_timeout: Duration | None = None,
     ) -> Coroutine[Any, Any, CreatedTask]:
         """As `TaskClient.create`."""
@@ -263,16 +263,16 @@ class AsyncTaskClient(BaseClient):
         max_tasks: int = 1000,
     ) -> Coroutine[Any, Any, PurgePlan]:
         """As `TaskClient.plan_purge`."""
-        criteria = purge.purge_criteria(
+        request = purge.purge_request(
             run_status=run_status,
             name=name,
             older_than=older_than,
             creator=creator,
             keep_newest=keep_newest,
             stop_first=stop_first,
+            max_tasks=max_tasks,
         )
-        most = arguments.whole_number(max_tasks, "max_tasks", minimum=1)
-        return run(purge.plan_purge, self._api, criteria, most)
+        return run(purge.plan_purge, self._api, request)
 
     def purge(
         self,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Self, Unpack
 
 from qf_tasks._operations import arguments, bulk, create, lifecycle, listing, polling, purge
 from qf_tasks._operations.api import Api, Runtime
-from qf_tasks._operations.arguments import Age, RunStatusLike, TaskLike
+from qf_tasks._operations.arguments import Age, RunStatusLike, TaskLike, plain_callback
 from qf_tasks._operations.bulk import OnProgress
 from qf_tasks._operations.journal import JournalPath
 from qf_tasks._operations.polling import OnChange, Poller
@@ -124,7 +124,7 @@ class TaskClient(BaseClient):
         completion_window: Literal["24h"] | None = None,
         extra: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
-        reuse_within: Age = "7d",
+        reuse_within: Age | None = None,
         quota_timeout: Duration | None = None,
     ) -> CreatedTask:
         """Create a task once, and return its id.
@@ -151,7 +151,7 @@ class TaskClient(BaseClient):
             idempotency_key: 1 to 128 printable characters that identify the intention, such as
                 `"daily-2025-06-01"`; written at the end of the task's description.
             reuse_within: How far back a task with the same key is searched for: a `timedelta`, text with a
-                unit, or an aware `datetime`; default 7 days.
+                unit, or an aware `datetime`; default 7 days. Needs an `idempotency_key`.
             quota_timeout: How long to wait for a free slot if the account has too many active tasks; default:
                 not at all. A duration: seconds, a `timedelta`, or text with a unit such as `"2h"`.
 
@@ -237,8 +237,8 @@ class TaskClient(BaseClient):
     ) -> Iterator[Task]:
         """Return an iterator over the tasks of the account, which fetches pages as needed.
 
-        Tasks may be deleted while it runs. An age is a `timedelta`, text with a unit (`"30d"`), or an aware
-        `datetime`.
+        Tasks may be deleted while it runs. An age is a `timedelta` or text with a unit (`"30d"`), counted on
+        the clock of the service, or an aware `datetime`.
 
         Args:
             run_status: One or several states, in any case; default all.
@@ -325,7 +325,7 @@ class TaskClient(BaseClient):
             TaskNotFoundError: The account has no such task.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        options = polling.wait_options(timeout, poll_interval, on_change)
+        options = polling.wait_options(timeout, poll_interval, plain_callback(on_change, "on_change"))
         known = task if isinstance(task, Task) else None
         task_id = arguments.task_id(task)
         return run(polling.wait(self._api, task_id, options, known=known, raise_on_failure=raise_on_failure))
@@ -349,7 +349,7 @@ class TaskClient(BaseClient):
             TaskNotFoundError: The account has no such task.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        options = polling.wait_options(timeout, poll_interval, on_change)
+        options = polling.wait_options(timeout, poll_interval, plain_callback(on_change, "on_change"))
         task_ids = arguments.task_ids(tasks)
         return run(polling.wait_all(self._api, task_ids, options, raise_on_failure=raise_on_failure))
 
@@ -371,7 +371,7 @@ class TaskClient(BaseClient):
             TaskNotFoundError: While iterating: the account has no such task.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        options = polling.wait_options(timeout, poll_interval, on_change)
+        options = polling.wait_options(timeout, poll_interval, plain_callback(on_change, "on_change"))
         poller = Poller(self._api, options, arguments.task_ids(tasks))
         return BlockingIterator(poller.ended(), "client.as_completed")
 
@@ -388,7 +388,7 @@ class TaskClient(BaseClient):
             InvalidArgumentError: Before any request.
             BulkInterrupted: As with `delete_many`.
         """
-        options = bulk.bulk_options(max_workers, None, on_progress)
+        options = bulk.bulk_options(max_workers, None, plain_callback(on_progress, "on_progress"))
         return run(bulk.stop_many(self._api, arguments.task_ids(tasks), options))
 
     def delete_many(
@@ -429,7 +429,8 @@ class TaskClient(BaseClient):
         """
         task_ids = bulk.plain_task_ids(tasks)
         delete = lifecycle.delete_options(stop_first, stop_timeout, missing_ok)
-        options = bulk.bulk_options(max_workers, journal, on_progress, delete)
+        progress = plain_callback(on_progress, "on_progress")
+        options = bulk.bulk_options(max_workers, journal, progress, delete)
         return run(bulk.delete_many(self._api, task_ids, options))
 
     def plan_purge(
@@ -464,16 +465,16 @@ class TaskClient(BaseClient):
             InvalidArgumentError: Before any request; or after some, if more than `max_tasks` match.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        criteria = purge.purge_criteria(
+        request = purge.purge_request(
             run_status=run_status,
             name=name,
             older_than=older_than,
             creator=creator,
             keep_newest=keep_newest,
             stop_first=stop_first,
+            max_tasks=max_tasks,
         )
-        most = arguments.whole_number(max_tasks, "max_tasks", minimum=1)
-        return run(purge.plan_purge(self._api, criteria, most))
+        return run(purge.plan_purge(self._api, request))
 
     def purge(
         self,
@@ -496,9 +497,9 @@ class TaskClient(BaseClient):
         """
         checked = bulk.check_plan(self._api, plan)
         delete = lifecycle.delete_options(checked.criteria.stop_first, stop_timeout, missing_ok=True)
-        return run(
-            bulk.purge(self._api, checked, bulk.bulk_options(max_workers, journal, on_progress, delete))
-        )
+        progress = plain_callback(on_progress, "on_progress")
+        options = bulk.bulk_options(max_workers, journal, progress, delete)
+        return run(bulk.purge(self._api, checked, options))
 
     # Jobs.
 

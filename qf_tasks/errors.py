@@ -266,17 +266,10 @@ class TaskFailedError(TaskError):
         "任务未成功，请查看任务状态与失败原因。"
     )
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        failed: Mapping[str, Task] | None = None,
-        task: Task | None = None,
-        tasks: Mapping[str, Task] | None = None,
-        **details: Unpack[ErrorDetails],
-    ) -> None:
-        super().__init__(message, task=task, tasks=tasks, **details)
-        self.failed: dict[str, Task] = dict(failed or {})
+    @property
+    def failed(self) -> dict[str, Task]:
+        """The tasks that did not end as Done, by id."""
+        return {task_id: task for task_id, task in self.tasks.items() if not task.is_success}
 
 
 class WaitTimeoutError(TaskError, TimeoutError):
@@ -288,12 +281,15 @@ class WaitTimeoutError(TaskError, TimeoutError):
         self,
         message: str,
         *,
-        done: Mapping[str, Task] | None = None,
         pending: Sequence[str] = (),
         task: Task | None = None,
         tasks: Mapping[str, Task] | None = None,
         **details: Unpack[ErrorDetails],
     ) -> None:
         super().__init__(message, task=task, tasks=tasks, **details)
-        self.done: dict[str, Task] = dict(done or {})
         self.pending: tuple[str, ...] = tuple(pending)
+
+    @property
+    def done(self) -> dict[str, Task]:
+        """The tasks that have ended, by id."""
+        return {task_id: task for task_id, task in self.tasks.items() if task.is_final}

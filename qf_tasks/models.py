@@ -250,8 +250,6 @@ class Task(Model):
         """Return one short line."""
         return f"<Task {self.task_id} {self.name!r} {self.run_status}>"
 
-    __str__ = __repr__
-
     def _repr_html_(self) -> str:
         rows = (
             ("state", self.run_status),
@@ -289,8 +287,6 @@ class TaskPage(Model):
         """Return one short line."""
         return f"<TaskPage {len(self.tasks)} tasks, next {self.next_marker!r}>"
 
-    __str__ = __repr__
-
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion(Model):
@@ -312,8 +308,6 @@ class ModelFamily(Model):
         """Return one short line."""
         return f"<ModelFamily {self.model_id} {self.model_name!r}, {len(self.versions)} versions>"
 
-    __str__ = __repr__
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SupportedModels(Model):
@@ -323,11 +317,17 @@ class SupportedModels(Model):
     custom: tuple[ModelFamily, ...]
     request_id: str | None = field(default=None, compare=False)
 
+    def __len__(self) -> int:
+        """Return the number of models."""
+        return len(self.common) + len(self.custom)
+
+    def __iter__(self) -> Iterator[ModelFamily]:
+        """Iterate over the models, the account's own last."""
+        return iter(self.common + self.custom)
+
     def __repr__(self) -> str:
         """Return one short line."""
         return f"<SupportedModels {len(self.common)} common, {len(self.custom)} custom>"
-
-    __str__ = __repr__
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,5 +401,3 @@ class Response(Model):
     def __repr__(self) -> str:
         """Return one short line, without the body."""
         return f"<Response {self.status}, request id {self.request_id}>"
-
-    __str__ = __repr__

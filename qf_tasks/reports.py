@@ -37,18 +37,19 @@ class ErrorSummary(Model):
 
     Attributes:
         kind: the class of the error, such as `"TaskStateError"`; `"Skipped"` where nothing went wrong.
-        message, code, hint: those of the error.
+        message, code, hint, retryable: those of the error.
     """
 
     kind: str
     message: str
     code: str | None = None
     hint: str | None = None
+    retryable: bool = False
 
     @classmethod
     def of(cls, error: QfTasksError) -> Self:
         """Return the summary of an error."""
-        return cls(type(error).__name__, error.message, error.code, error.hint)
+        return cls(type(error).__name__, error.message, error.code, error.hint, error.retryable)
 
     def __str__(self) -> str:
         """Return the message, then the code in brackets."""
@@ -113,6 +114,7 @@ class BulkReport(Model):
                 f"{len(failures)} of {len(self)} tasks were not done ({_summary(self.counts)}){cause}",
                 report=self,
                 hint=first.error.hint if first.error else None,
+                retryable=any(failure.error.retryable for failure in failures if failure.error),
             )
 
     @property
@@ -130,8 +132,6 @@ class BulkReport(Model):
     def __repr__(self) -> str:
         """Return one short line."""
         return f"<BulkReport {_summary(self.counts)}>"
-
-    __str__ = __repr__
 
     def _repr_html_(self) -> str:
         rows = [(outcome, count) for outcome, count in self.counts.items() if count]
@@ -188,8 +188,6 @@ class PurgePlan(Model):
         """Return one short line."""
         skipped = f", skipped {_summary(self.skipped)}" if self.skipped else ""
         return f"<PurgePlan {len(self)} tasks of {self.account}{skipped}>"
-
-    __str__ = __repr__
 
     def _repr_html_(self) -> str:
         tasks = ((task.task_id, f"{task.name} {task.run_status}") for task in self.tasks[:_MAX_ROWS])

@@ -41,6 +41,7 @@ def test_diagnose_working_setup_passes_every_check_and_changes_nothing(sandbox: 
     assert [request.action for request in sandbox.requests if request.action] == [
         "DescribeBatchInferenceTasks"
     ]
+    assert sandbox.unexpected == []
 
 
 def test_diagnose_without_keys_names_every_source_and_skips_the_rest() -> None:

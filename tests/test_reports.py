@@ -9,7 +9,16 @@ from typing import get_args
 
 import pytest
 
-from qf_tasks import Account, BulkError, BulkOutcome, BulkReport, PurgePlan, RunStatus, Task
+from qf_tasks import (
+    Account,
+    BulkError,
+    BulkOutcome,
+    BulkReport,
+    PurgePlan,
+    QfTasksError,
+    RunStatus,
+    Task,
+)
 from qf_tasks.reports import ErrorSummary, Outcome, PurgeCriteria
 
 ACCOUNT = Account("ALTA…9f3c", "qianfan.baidubce.com", "environment")
@@ -62,6 +71,17 @@ def test_bulk_error_has_the_first_reason_and_its_hint() -> None:
     assert caught.value.hint == "Stop it first."
 
 
+@pytest.mark.parametrize("retryable", [True, False])
+def test_bulk_error_is_retryable_if_any_failure_is(retryable: bool) -> None:
+    busy = ErrorSummary.of(QfTasksError("busy", retryable=retryable))
+    outcomes = (*report_of("failed").outcomes, BulkOutcome("infer-busy", "failed", busy))
+
+    with pytest.raises(BulkError) as caught:
+        BulkReport(outcomes, ACCOUNT).raise_for_failures()
+
+    assert caught.value.retryable is retryable
+
+
 def test_bulk_error_pickled_keeps_its_report() -> None:
     with pytest.raises(BulkError) as caught:
         FULL.raise_for_failures()
@@ -90,3 +110,17 @@ def test_plan_reads_its_own_json_back_and_has_short_repr() -> None:
     assert (len(plan), [*plan]) == (1, [task])
     assert str(plan).startswith("<PurgePlan 1 tasks of ALTA…9f3c at")
     assert "2 other name" in str(plan)
+
+
+def test_report_and_plan_are_shown_as_tables_without_markup_of_others() -> None:
+    task = Task("infer-a", RunStatus.DONE, name="<script>")
+    plan = PurgePlan(
+        ACCOUNT, "https://host", PurgeCriteria(), (task,) * 25, {"other name": 2}, datetime.now(UTC)
+    )
+
+    tables = [value._repr_html_() for value in (FULL, plan, task)]
+
+    assert all(table.startswith("<table><caption>") and "<script>" not in table for table in tables)
+    assert "<tr><th>failed</th><td>1</td></tr>" in tables[0]
+    assert "<tr><th>more</th><td>5</td></tr><tr><th>other name</th><td>2</td></tr>" in tables[1]
+    assert "<tr><th>name</th><td>&lt;script&gt;</td></tr>" in tables[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import posixpath
 import re
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 
-from qf_tasks.durations import Duration, parse_duration, seconds
+from qf_tasks.durations import parse_duration, seconds
 from qf_tasks.errors import InvalidArgumentError
 from qf_tasks.models import CreatedTask, RunStatus, Task
 
@@ -23,7 +24,6 @@ Callback = TypeVar("Callback", bound=Callable[..., object])
 
 _MAX_QUOTED = 60
 _MAX_BARE_AGE = 1e9  # what may be meant as days or seconds
-_MAX_WORKERS = 64
 # Names of other services for the states: the library suggests the right one, the terminal accepts both.
 STATE_SYNONYMS = {
     **dict.fromkeys(("completed", "complete", "success", "succeeded", "finished"), "Done"),
@@ -101,12 +101,9 @@ def age(value: object, argument: str) -> timedelta | datetime:
     return duration
 
 
-def moment_or_none(value: object, argument: str) -> datetime | None:
-    """Return the moment that an age means now, or None as it is."""
-    if value is None:
-        return None
-    allowed = age(value, argument)
-    return allowed if isinstance(allowed, datetime) else datetime.now(UTC) - allowed
+def age_or_none(value: object, argument: str) -> timedelta | datetime | None:
+    """Return an age, or None as it is."""
+    return None if value is None else age(value, argument)
 
 
 def whole_number(value: object, argument: str, *, minimum: int, maximum: int | None = None) -> int:
@@ -124,6 +121,16 @@ def callback(value: Callback | None, argument: str) -> Callback | None:
     if value is None or callable(value):
         return value
     raise InvalidArgumentError(f"{argument} must be a function, not {_kind(value)}")
+
+
+def plain_callback(value: Callback | None, argument: str) -> Callback | None:
+    """Return a function whose result is not awaited, or None."""
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
+        raise InvalidArgumentError(
+            f"{argument} must be a plain function: this client cannot await a coroutine function",
+            hint="Use AsyncTaskClient, which awaits it.",
+        )
+    return callback(value, argument)
 
 
 def run_statuses(value: object, argument: str = "run_status") -> tuple[RunStatus, ...]:
@@ -202,11 +209,6 @@ def json_object(value: object, argument: str) -> dict[str, Any]:
     return dict(value)
 
 
-def workers(value: object, argument: str = "max_workers") -> int:
-    """Return how many tasks to process at a time."""
-    return whole_number(value, argument, minimum=1, maximum=_MAX_WORKERS)
-
-
 def _check_json(value: object, path: str) -> None:
     """Reject what is not JSON, by its path; nothing is converted."""
     if isinstance(value, dict):
@@ -235,6 +237,3 @@ def _check_scalar(value: str | float | None, path: str) -> None:
 
 def _kind(value: object) -> str:
     return "None" if value is None else type(value).__name__
-
-
-__all__ = ["Age", "Duration", "RunStatusLike", "State", "TaskLike"]

@@ -1,4 +1,4 @@
-"""Deletes or stops many tasks concurrently: what ends a run, and the report that survives any end."""
+"""Deletes or stops many tasks concurrently; whatever ends a run early, there is a report of every task."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ _logger = logging.getLogger("qf_tasks")
 
 # Codes after which every other task would fail too.
 _FATAL_CODES = ("OptInRequired", NOT_WRITTEN)
+
+_MAX_WORKERS = 64
 
 OnProgress = Callable[[BulkOutcome, int, int], object]
 Work = Callable[[str], Awaitable[BulkOutcome]]
@@ -50,7 +52,7 @@ def bulk_options(
 ) -> BulkOptions:
     """Return the options for the arguments of `delete_many`."""
     return BulkOptions(
-        arguments.workers(max_workers),
+        arguments.whole_number(max_workers, "max_workers", minimum=1, maximum=_MAX_WORKERS),
         journal,
         arguments.callback(on_progress, "on_progress"),
         delete or DeleteOptions(),
@@ -133,7 +135,7 @@ class BulkRun:
 
     Args:
         work: Does to a task what is to be done.
-        journal: Where outcomes are written, and earlier runs may have left tasks unsettled. It is closed.
+        journal: Where outcomes are written; it may have tasks of earlier runs without one. The run closes it.
     """
 
     def __init__(
@@ -174,7 +176,7 @@ class BulkRun:
             raise
 
     async def _settle_earlier_runs(self) -> None:
-        """Look up the tasks that earlier runs left unsettled and this one does not process."""
+        """Look up the tasks whose outcome earlier runs did not write, unless this run processes them."""
         unsettled = self._journal.unsettled if self._journal else set[str]()
         for task_id in sorted(unsettled.difference(self._task_ids)):
             try:
@@ -188,7 +190,7 @@ class BulkRun:
             await self._write_outcome(outcome)
 
     async def _process(self) -> None:
-        """Process the tasks, those that earlier runs left unsettled first."""
+        """Process all tasks, first those whose outcome an earlier run did not write."""
         unsettled = self._journal.unsettled if self._journal else set[str]()
         task_ids = sorted(self._task_ids, key=lambda task_id: task_id not in unsettled)
         each = self._api.runtime.each(
@@ -228,7 +230,7 @@ class BulkRun:
             return BulkOutcome(task_id, outcome, ErrorSummary.of(error), error.request_id)
 
     async def _write_outcome(self, outcome: BulkOutcome) -> BulkOutcome:
-        """Write an outcome into the journal; if that fails, the outcome stays what it is and says so."""
+        """Write an outcome into the journal and return it, with the error if it could not be written."""
         if self._journal is None:
             return outcome
         try:
@@ -239,9 +241,10 @@ class BulkRun:
         return outcome
 
     def _end_if_fatal(self, error: QfTasksError) -> None:
-        """Begin no other task if all others would fail too: for the keys, the account, the journal.
+        """Begin no other task after an error that all others would meet too.
 
-        The same if the service named a time to wait that is longer than the client may wait.
+        That is a rejection of the keys or the account, a journal that cannot be written, or a `Retry-After`
+        that is longer than the client may wait.
         """
         is_long_pause = (error.retry_after or 0.0) > self._api.policy.max_wait
         if isinstance(error, AuthenticationError) or error.code in _FATAL_CODES or is_long_pause:
@@ -265,10 +268,10 @@ class BulkRun:
 
 
 def _change(planned: Task, current: Task, *, stop_first: bool) -> str | None:
-    """Return what makes a task another one than was planned, None if nothing does.
+    """Return how a task differs from the planned one, None if it does not.
 
-    With `stop_first`, a task that was active may still be, or have been stopped, perhaps by an earlier run.
-    One that has ended by itself is kept, for its end was not planned.
+    With `stop_first`, a task that was active may be in another active state by now, or stopped, perhaps by an
+    earlier run. It is not deleted if it ended by itself, since the plan did not expect a result.
     """
     if current.create_time != planned.create_time:
         return f"It was created at {current.create_time}, not at {planned.create_time} like the planned one"

@@ -11,7 +11,6 @@ import difflib
 import json
 import logging
 import re
-from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from qf_tasks._operations.lifecycle import log_change
 from qf_tasks._operations.retry import poll_delays
 from qf_tasks._protocol import decoding
 from qf_tasks._protocol.actions import CREATE, LIST
-from qf_tasks._protocol.responses import service_time
 from qf_tasks.durations import Duration
 from qf_tasks.errors import (
     BadResponseError,
@@ -36,7 +34,7 @@ from qf_tasks.errors import (
     QuotaExceededError,
     TaskNotFoundError,
 )
-from qf_tasks.models import CreatedTask, ModelVersion, Response, RunStatus, Task, TaskPage
+from qf_tasks.models import CreatedTask, ModelVersion, RunStatus, Task, TaskPage
 
 _logger = logging.getLogger("qf_tasks")
 
@@ -46,7 +44,7 @@ _NAME_LENGTH = (2, 20)
 _DESCRIPTION_LENGTH = (0, 500)
 _KEY_LENGTH = (1, 128)
 _DATA_FORMATS = ("default", "src_tgt", "role")
-_REUSE_WITHIN = "7d"
+_REUSE_WITHIN = timedelta(days=7)
 
 _SEARCH_DELAYS = (0.0, 1.0, 2.0, 4.0)  # seconds before each search: the create may still be in progress
 _CLOCK_MARGIN = 1.0  # seconds: the times of the service have no fractions
@@ -86,7 +84,7 @@ class CreateRequest:
 
     body: Mapping[str, Any]
     idempotency_key: str | None = None
-    reuse_within: timedelta | datetime = timedelta(days=7)
+    reuse_within: timedelta | datetime = _REUSE_WITHIN
     quota_timeout: float = 0.0
 
     @property
@@ -115,7 +113,7 @@ def create_request(
     completion_window: str | None = None,
     extra: Mapping[str, Any] | None = None,
     idempotency_key: str | None = None,
-    reuse_within: Age = _REUSE_WITHIN,
+    reuse_within: Age | None = None,
     quota_timeout: Duration | None = None,
 ) -> CreateRequest:
     """Return the request for the arguments of `create`, checked against the documented rules.
@@ -131,7 +129,7 @@ def create_request(
             hint="endpoint names a preset service ('ernie-x1-turbo-32k'), model_id a version ('amv-…').",
         )
     key = _key(idempotency_key)
-    if key is None and reuse_within != _REUSE_WITHIN:
+    if key is None and reuse_within is not None:
         raise InvalidArgumentError(
             "reuse_within needs an idempotency_key, by which the task to reuse is found",
             hint="Pass idempotency_key='daily-2025-06-01', or whatever identifies the task.",
@@ -159,7 +157,7 @@ def create_request(
     return CreateRequest(
         body={**body, **_extra(extra, fields)},
         idempotency_key=key,
-        reuse_within=arguments.age(reuse_within, "reuse_within"),
+        reuse_within=_REUSE_WITHIN if reuse_within is None else arguments.age(reuse_within, "reuse_within"),
         quota_timeout=arguments.duration_or_none(quota_timeout, "quota_timeout") or 0.0,
     )
 
@@ -222,7 +220,7 @@ class _Creation:
             return self._reused(found.task)
         except QfTasksError as failure:
             if failure.action == CREATE and failure.may_have_been_applied:
-                return self._reused(await self._made_despite(failure))
+                return self._reused(await self._find_created(failure))
             is_model_id = str(self._body.get("modelId")).startswith("am-")
             if failure.action == CREATE and isinstance(failure, InvalidRequestError) and is_model_id:
                 failure.set_hint(_MODEL_HINT)
@@ -230,13 +228,13 @@ class _Creation:
         try:
             return CreatedTask(decoding.created_task_id(response), response.request_id, self._request.name)
         except BadResponseError as failure:
-            return self._reused(await self._made_despite(failure))
+            return self._reused(await self._find_created(failure))
 
     def _reused(self, task: Task) -> CreatedTask:
         return CreatedTask(task.task_id, task.request_id, self._request.name, reused=True)
 
     async def _before_attempt(self) -> None:
-        """Search for the key before every attempt: since the last one, another program may have created it.
+        """Search for the task of the key: since the last attempt, another program may have created it.
 
         Raises:
             OutcomeUnknownError: A task that may have the key cannot be read.
@@ -246,7 +244,7 @@ class _Creation:
         if key is not None:
             tasks, unreadable = await self._find_by_key(key)
             if tasks:
-                raise _AlreadyCreated(self._checked(tasks[0]))
+                raise self._conflict_with(tasks[0]) or _AlreadyCreated(tasks[0])
             if unreadable:
                 raise OutcomeUnknownError(
                     f"Task {unreadable[0].task_id} may be the one to reuse, but cannot be read",
@@ -259,55 +257,62 @@ class _Creation:
                 )
         self._attempted_at = self._api.runtime.now()
 
-    def _checked(self, task: Task) -> Task:
-        """Return a task with the key if it does not contradict what is to be created."""
-        if different := [field for field, sent in self._body.items() if not _contains(field, task.raw, sent)]:
-            raise InvalidArgumentError(
-                f"idempotency_key {self._request.idempotency_key!r} belongs to task {task.task_id}, which was"
-                f" created with another {', '.join(different)}",
-                task_id=task.task_id,
-                hint="Use another key for another task. 该 idempotency_key 已用于参数不同的任务。",
-            )
-        return task
+    def _conflict_with(self, task: Task) -> InvalidArgumentError | None:
+        """Return the error for a task with the key that was created with other fields."""
+        different = [field for field, sent in self._body.items() if not _contains(field, task.raw, sent)]
+        if not different:
+            return None
+        return InvalidArgumentError(
+            f"idempotency_key {self._request.idempotency_key!r} belongs to task {task.task_id}, which was"
+            f" created with another {', '.join(different)}",
+            task_id=task.task_id,
+            hint="Use another key for another task. 该 idempotency_key 已用于参数不同的任务。",
+        )
 
-    async def _made_despite(self, failure: QfTasksError) -> Task:
+    async def _find_created(self, failure: QfTasksError) -> Task:
         """Return the one task that a create made whose response was lost.
 
         Raises:
-            OutcomeUnknownError: There is none, there are several, or the search itself failed.
+            OutcomeUnknownError: There is none, there are several, the only one with the key was created with
+                other fields, or the search itself failed.
         """
         key = self._request.idempotency_key
-        candidates: list[Task] = []
+        matches: list[Task] = []
+        others: list[Task] = []
         try:
             for delay in _SEARCH_DELAYS:
                 await self._api.runtime.sleep(delay)
                 matches, others = await (self._find_by_key(key) if key else self._find_by_fields())
-                candidates = matches + others
-                if key and matches:
-                    return self._checked(matches[0])
-                if len(matches) == 1 and not others:
-                    return matches[0]
-                if len(matches) > 1:
+                if len(matches) > 1 or (matches and (key or not others)):
                     break
         except QfTasksError as unsearched:
-            raise self._unknown(failure, f"searching for it failed ({unsearched})", candidates) from failure
+            problem = f"searching for it failed ({unsearched})"
+            raise self._unknown(failure, problem, matches + others) from failure
         except BaseException:  # Ctrl-C or a cancellation, which must not hide that a task may exist
             _logger.warning(
                 "Creating %r may or may not have succeeded; the search for it was interrupted",
                 self._request.name,
             )
             raise
-        problem = (
-            f"{len(candidates)} tasks could be the one it created"
-            if candidates
-            else "no matching task is listed yet"
-        )
-        if len(candidates) == 1:
-            problem = f"task {candidates[0].task_id} could be the one it created"
+        if key and matches:
+            if conflict := self._conflict_with(matches[0]):
+                raise self._unknown(failure, conflict.message, matches, is_conflict=True) from failure
+            return matches[0]
+        match candidates := matches + others:
+            case []:
+                problem = "no matching task is listed yet"
+            case [task] if matches:
+                return task
+            case [task]:
+                problem = f"task {task.task_id} could be the one it created"
+            case _:
+                problem = f"{len(candidates)} tasks could be the one it created"
         raise self._unknown(failure, problem, candidates) from failure
 
-    def _unknown(self, failure: QfTasksError, problem: str, candidates: list[Task]) -> OutcomeUnknownError:
-        has_key = self._request.idempotency_key is not None
+    def _unknown(
+        self, failure: QfTasksError, problem: str, candidates: list[Task], *, is_conflict: bool = False
+    ) -> OutcomeUnknownError:
+        can_repeat = self._request.idempotency_key is not None and not is_conflict
         return OutcomeUnknownError(
             f"Creating {self._request.name!r} may or may not have succeeded ({failure}); {problem}",
             candidates=candidates,
@@ -316,8 +321,8 @@ class _Creation:
             status=failure.status,
             request_id=failure.request_id,
             attempts=failure.attempts,
-            retryable=has_key,
-            hint=_SAME_KEY_HINT if has_key else _NO_KEY_HINT.format(name=self._request.name),
+            retryable=can_repeat,
+            hint=_SAME_KEY_HINT if can_repeat else _NO_KEY_HINT.format(name=self._request.name),
         )
 
     async def _find_by_key(self, key: str) -> tuple[list[Task], list[Task]]:
@@ -371,18 +376,12 @@ class _Creation:
             return None
 
     async def _recent_tasks(self) -> AsyncGenerator[tuple[Task, float | None], None]:
-        """Yield the tasks that may be meant with their age in seconds, newest first; None if it is unknown.
-
-        The present is the service's own, from the `Date` header: the clock of this machine may be wrong.
-        """
-        responses: deque[Response] = deque(maxlen=1)
+        """Yield the tasks that may be meant, newest first, with their age in seconds or None."""
         searched = 0
-        listed = listing.pages(self._api, listing.Query(), on_response=responses.append)
-        async with aclosing(listed) as pages:
-            async for page in pages:
-                present = service_time(responses[0].headers) or datetime.now(UTC)
-                max_age = self._max_age(present)
-                ages = [_age(task, present) for task in page]
+        async with aclosing(listing.dated_pages(self._api, listing.Query())) as pages:
+            async for page, service_now in pages:
+                max_age = self._max_age(service_now)
+                ages = [_age(task, service_now) for task in page]
                 for task, age in zip(page, ages, strict=True):
                     if age is None or age <= max_age:
                         yield task, age
@@ -392,13 +391,13 @@ class _Creation:
                 if page.is_truncated and searched >= _MAX_SEARCHED:
                     raise self._too_many()
 
-    def _max_age(self, present: datetime) -> float:
+    def _max_age(self, service_now: datetime) -> float:
         """Return the seconds to search back: with a key as asked for, without one to the last attempt."""
         if self._request.idempotency_key is None:
             return self._api.runtime.now() - self._attempted_at + _CLOCK_MARGIN
         within = self._request.reuse_within
         if isinstance(within, datetime):
-            within = present - within
+            within = service_now - within
         return within.total_seconds() + _CLOCK_MARGIN
 
     def _too_many(self) -> OutcomeUnknownError:
@@ -411,9 +410,9 @@ class _Creation:
         )
 
     def _is_equal(self, raw: Mapping[str, Any]) -> bool:
-        """Return whether a task has all that was sent, and only defaults besides.
+        """Return whether a task has every field that was sent, and defaults in all others.
 
-        What the service returns of no task (`completion_window`, fields unknown to it) does not count.
+        Fields that the service never returns (`completion_window`, unknown ones) are not compared.
         """
         return (
             all(_equals(field, raw[field], sent) for field, sent in self._body.items() if field in raw)
@@ -433,9 +432,9 @@ def _age(task: Task, now: datetime) -> float | None:
 
 
 def _is_newest_first(page: TaskPage) -> bool:
-    """Return whether a page shows that only older tasks follow: that `pageReverse` means that is inferred.
+    """Return whether the times of a page descend, so that only older tasks follow.
 
-    An empty page, or one whose tasks were created at the same time, shows nothing.
+    That `pageReverse` orders tasks like this is inferred. An empty page, or equal times, prove nothing.
     """
     times = [task.create_time for task in page if task.create_time]
     return len(times) == len(page) > 0 and times == sorted(times, reverse=True) and times[0] > times[-1]

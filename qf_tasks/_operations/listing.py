@@ -7,10 +7,10 @@ it does if that task is gone, is undocumented; all of it works here. See `.githu
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from qf_tasks._operations import arguments
@@ -18,6 +18,7 @@ from qf_tasks._operations.api import Api
 from qf_tasks._protocol import decoding
 from qf_tasks._protocol.actions import GET, LIST, MODELS
 from qf_tasks._protocol.error_codes import says_not_found
+from qf_tasks._protocol.responses import service_time
 from qf_tasks.errors import (
     ApiError,
     BadResponseError,
@@ -57,17 +58,19 @@ class TaskFilter:
     run_statuses: tuple[RunStatus, ...] = ()
     name: str | None = None
     creator: str | None = None
-    older_than: datetime | None = None
-    newer_than: datetime | None = None
+    older_than: timedelta | datetime | None = None
+    newer_than: timedelta | datetime | None = None
 
-    def matches(self, task: Task) -> bool:
+    def matches(self, task: Task, service_now: datetime) -> bool:
         """Return whether a task is wanted; its state is checked whatever the service has filtered."""
+        older_than = moment_of(self.older_than, service_now)
+        newer_than = moment_of(self.newer_than, service_now)
         return (
             (not self.run_statuses or task.run_status in self.run_statuses)
             and (self.name is None or has_name(task, self.name))
             and (self.creator is None or task.creator == self.creator)
-            and (self.older_than is None or is_older(task, self.older_than))
-            and (self.newer_than is None or is_newer(task, self.newer_than))
+            and (older_than is None or is_older(task, older_than))
+            and (newer_than is None or is_newer(task, newer_than))
         )
 
 
@@ -85,8 +88,8 @@ def listing_filter(
         query.run_statuses,
         arguments.text_or_none(name, "name"),
         arguments.text_or_none(creator, "creator"),
-        arguments.moment_or_none(older_than, "older_than"),
-        arguments.moment_or_none(newer_than, "newer_than"),
+        arguments.age_or_none(older_than, "older_than"),
+        arguments.age_or_none(newer_than, "newer_than"),
     )
 
 
@@ -138,16 +141,20 @@ def details_of(error: QfTasksError) -> ErrorDetails:
     )
 
 
-async def pages(
-    api: Api,
-    query: Query,
-    marker: str | None = None,
-    on_response: Callable[[Response], None] | None = None,
-) -> AsyncGenerator[TaskPage, None]:
+async def pages(api: Api, query: Query, marker: str | None = None) -> AsyncGenerator[TaskPage, None]:
+    """Yield the pages of a listing."""
+    async with aclosing(dated_pages(api, query, marker)) as dated:
+        async for page, _ in dated:
+            yield page
+
+
+async def dated_pages(
+    api: Api, query: Query, marker: str | None = None
+) -> AsyncGenerator[tuple[TaskPage, datetime], None]:
     """Yield the pages of a listing, each fetched when it is asked for, without tasks of the page before.
 
-    Args:
-        on_response: Called with the response that a page came from.
+    With each comes the time at which it was made by the clock of the service, on which ages are counted: the
+    clock of this machine may be wrong.
 
     Raises:
         BadResponseError: The paging does not advance or does not end.
@@ -158,13 +165,12 @@ async def pages(
     empty_pages = 0
     for _ in range(_MAX_PAGES):
         response = await _respond(api, query, marker, previous)
-        if on_response:
-            on_response(response)
         page = decoding.task_page(response)
         seen = {task.task_id for task in previous}
         new = tuple({task.task_id: task for task in page if task.task_id not in seen}.values())
         marker = page.next_marker or (new[-1].task_id if new and page.is_truncated else None)
-        yield TaskPage(new, marker, page.is_truncated, page.request_id)
+        service_now = service_time(response.headers) or datetime.now(UTC)
+        yield TaskPage(new, marker, page.is_truncated, page.request_id), service_now
         if not page.is_truncated:
             return
         if not page.next_marker:  # the page may begin with the task of the marker, so one task is not enough
@@ -209,13 +215,14 @@ async def tasks(
 ) -> AsyncGenerator[Task, None]:
     """Yield the tasks that match a filter, at most `limit`."""
     count = 0
-    async with aclosing(pages(api, query)) as listed:
-        async for page in listed:
-            for task in filter(task_filter.matches, page):
-                yield task
-                count += 1
-                if count == limit:
-                    return
+    async with aclosing(dated_pages(api, query)) as dated:
+        async for page, service_now in dated:
+            for task in page:
+                if task_filter.matches(task, service_now):
+                    yield task
+                    count += 1
+                    if count == limit:
+                        return
 
 
 async def models(api: Api) -> SupportedModels:
@@ -226,6 +233,16 @@ async def models(api: Api) -> SupportedModels:
 def has_name(task: Task, pattern: str) -> bool:
     """Return whether the whole name matches a pattern (`*`, `?`, `[...]`), case-sensitive."""
     return task.name is not None and fnmatch.fnmatchcase(task.name, pattern)
+
+
+def moment_of(age: timedelta | datetime | None, service_now: datetime) -> datetime | None:
+    """Return the moment that an age means, or None as it is."""
+    if not isinstance(age, timedelta):
+        return age
+    try:
+        return service_now - age
+    except OverflowError:  # the service says that it is year 1
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def is_older(task: Task, moment: datetime) -> bool:

@@ -28,7 +28,7 @@ from qf_tasks.models import ACTIVE, Task
 _logger = logging.getLogger("qf_tasks")
 
 _VISIBILITY_DELAY = 10.0  # seconds after a create in which "not found" may only mean "not visible yet"
-_MAX_OUTAGE = 600.0  # seconds for which a wait that has begun outlasts a service that cannot be reached
+_MAX_OUTAGE = 600.0  # seconds for which a wait that has begun tolerates a service that cannot be reached
 _MIN_POLL_TIME = 1.0  # seconds that a poll may take even if the timeout passes meanwhile
 _MAX_EARLY = 0.05  # seconds by which a request may end before the deadline that cut it off: clocks differ
 _MAX_ACTIVE_PAGES = 20
@@ -154,7 +154,7 @@ class Poller:
         """Poll every pending task once, and yield those that have ended as soon as that is known.
 
         Raises:
-            QfTasksError: A request failed in a manner that the wait does not outlast.
+            QfTasksError: A request failed, and waiting would not help.
         """
         now = self._api.runtime.now()
         api = self._api.before(None if deadline is None else max(deadline, now + _MIN_POLL_TIME))
@@ -185,7 +185,7 @@ class Poller:
                     if result.is_final:
                         self.pending.pop(task_id)
                         yield result
-        self._outlast(failures, deadline)
+        self._tolerate_outage(failures, deadline)
 
     async def _get(self, api: Api, task_id: str) -> Task | None:
         """Return a task, None if it is not found but may be temporary."""
@@ -212,8 +212,8 @@ class Poller:
         if is_change and self._options.on_change:
             await self._api.runtime.notify(self._options.on_change, task)
 
-    def _outlast(self, failures: Mapping[str, QfTasksError], deadline: float | None) -> None:
-        """Raise the first failure that does not look like a passing outage; log the others."""
+    def _tolerate_outage(self, failures: Mapping[str, QfTasksError], deadline: float | None) -> None:
+        """Raise the first failure that is not a temporary outage; log the others."""
         now = self._api.runtime.now()
         for task_id, failure in failures.items():
             is_late = deadline is not None and now >= deadline - _MAX_EARLY
@@ -242,7 +242,6 @@ class Poller:
             message,
             task=task,
             tasks=dict(self._snapshots),
-            done=done,
             pending=pending,
             task_id=pending[0] if len(pending) == 1 else None,
             hint="Nothing was stopped. Wait again with the same ids to continue. 任务仍在运行，可再次等待。",
@@ -272,7 +271,6 @@ def _failure_of(task: Task) -> TaskFailedError:
         f"Task {task.task_id} ended as {task.run_status}{reason}",
         task=task,
         tasks={task.task_id: task},
-        failed={task.task_id: task},
         task_id=task.task_id,
         request_id=task.request_id,
         code=None if task.error_code is None else str(task.error_code),
@@ -283,5 +281,5 @@ def _failure_of_many(tasks: Mapping[str, Task], failed: Mapping[str, Task]) -> T
     names = ", ".join(f"{task.task_id} {task.run_status}" for task in list(failed.values())[:5])
     more = ", …" if len(failed) > 5 else ""
     return TaskFailedError(
-        f"{len(failed)} of {len(tasks)} tasks did not end as Done: {names}{more}", tasks=tasks, failed=failed
+        f"{len(failed)} of {len(tasks)} tasks did not end as Done: {names}{more}", tasks=tasks
     )

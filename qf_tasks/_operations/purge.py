@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from qf_tasks._operations import arguments, listing
@@ -16,7 +17,21 @@ from qf_tasks.reports import PurgeCriteria, PurgePlan
 _MIN_AGE = timedelta(seconds=1)
 
 
-def purge_criteria(
+@dataclass(frozen=True, slots=True)
+class PurgeRequest:
+    """A plan to be made.
+
+    Attributes:
+        criteria: those that do not depend on the time.
+        older_than: an age, counted on the clock of the service.
+    """
+
+    criteria: PurgeCriteria
+    older_than: timedelta | datetime | None
+    max_tasks: int
+
+
+def purge_request(
     *,
     run_status: object,
     name: object,
@@ -24,8 +39,9 @@ def purge_criteria(
     creator: object,
     keep_newest: object,
     stop_first: bool,
-) -> PurgeCriteria:
-    """Return the criteria for the arguments of `plan_purge`.
+    max_tasks: object,
+) -> PurgeRequest:
+    """Return the request for the arguments of `plan_purge`.
 
     Raises:
         InvalidArgumentError: An argument breaks its rule, or none of them restricts.
@@ -33,18 +49,24 @@ def purge_criteria(
     criteria = PurgeCriteria(
         run_status=arguments.run_statuses(run_status),
         name=arguments.text_or_none(name, "name"),
-        older_than=arguments.moment_or_none(older_than, "older_than"),
         creator=arguments.text_or_none(creator, "creator"),
         keep_newest=arguments.whole_number(keep_newest, "keep_newest", minimum=0),
         stop_first=bool(stop_first),
     )
-    _check_selective(criteria)
-    return criteria
+    request = PurgeRequest(
+        criteria,
+        arguments.age_or_none(older_than, "older_than"),
+        arguments.whole_number(max_tasks, "max_tasks", minimum=1),
+    )
+    _check_selective(request)
+    return request
 
 
-def _check_selective(criteria: PurgeCriteria) -> None:
+def _check_selective(request: PurgeRequest) -> None:
     """Reject criteria that would select the whole account; `keep_newest` alone keeps but a few."""
-    is_aged = criteria.older_than is not None and criteria.older_than < datetime.now(UTC) - _MIN_AGE
+    criteria, now = request.criteria, datetime.now(UTC)
+    older_than = listing.moment_of(request.older_than, now)
+    is_aged = older_than is not None and older_than < now - _MIN_AGE
     is_named = criteria.name is not None and criteria.name.strip("*?")
     if not (criteria.run_status or is_named or is_aged or criteria.creator):
         raise InvalidArgumentError(
@@ -54,16 +76,19 @@ def _check_selective(criteria: PurgeCriteria) -> None:
         )
 
 
-async def plan_purge(api: Api, criteria: PurgeCriteria, max_tasks: int) -> PurgePlan:
+async def plan_purge(api: Api, request: PurgeRequest) -> PurgePlan:
     """Return the plan for all tasks of the account that match.
 
     Raises:
         InvalidArgumentError: More than `max_tasks` match.
     """
+    criteria, max_tasks = request.criteria, request.max_tasks
     skipped = Counter[str]()
     selected: dict[str, Task] = {}  # by id: a service may list a task twice
-    async with aclosing(listing.pages(api, listing.Query(criteria.run_status))) as pages:
-        async for page in pages:
+    async with aclosing(listing.dated_pages(api, listing.Query(criteria.run_status))) as pages:
+        async for page, service_now in pages:
+            if criteria.older_than is None:  # the same moment for all pages
+                criteria = replace(criteria, older_than=listing.moment_of(request.older_than, service_now))
             for task in page:
                 reason = _other_task(task, criteria)
                 if reason is None and not criteria.keep_newest:  # else the newest are counted first

@@ -75,11 +75,9 @@ def _parse_json(content: bytes) -> object:
     """Return a body that can be written as JSON again, or `_NOT_JSON`."""
     try:
         text = content.decode("utf-8-sig")
-        body: object = json.loads(text, parse_constant=_reject_constant, parse_float=_finite)
-        if "\\u" in text:
-            json.dumps(
-                body, ensure_ascii=False
-            ).encode()  # half a surrogate pair can be neither printed nor written
+        body: object = _JSON.decode(text)
+        if "\\u" in text:  # perhaps half a surrogate pair, which can be neither printed nor written
+            json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return _NOT_JSON
     return body
@@ -94,6 +92,9 @@ def _finite(number: str) -> float:
     if math.isinf(value):
         raise ValueError(number)
     return value
+
+
+_JSON = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite)
 
 
 def _rejection(raw: RawResponse, fields: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -6,7 +6,6 @@ A test holds the two equal.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from functools import lru_cache
@@ -48,7 +47,7 @@ def query_string(parameters: Mapping[str, str]) -> str:
 
 
 def _hmac(key: str, message: str) -> str:
-    return hmac.new(key.encode(), message.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key.encode(), message.encode(), "sha256").hex()
 
 
 @lru_cache(maxsize=64)  # most values are the same in every call

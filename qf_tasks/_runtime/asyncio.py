@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import (
@@ -61,7 +62,8 @@ def run(
     async def start() -> Result:
         return await _without_frames(operation(*args, **kwargs))
 
-    start.__qualname__ = f"AsyncTaskClient.{operation.__name__}"  # which Python names if it is never awaited
+    # Python names a coroutine that is never awaited: as the method that calls this.
+    start.__qualname__ = sys._getframe(1).f_code.co_qualname
     return start()
 
 

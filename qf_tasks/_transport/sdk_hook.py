@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 SIGNATURE_SECONDS = 300  # how long a signature is valid: the SDK's own default
 
+_JSON = json.JSONEncoder(allow_nan=False)
+
 _logger = logging.getLogger("qf_tasks")
 
 
@@ -48,6 +50,7 @@ class Transport:
         self._settings = settings
         self._host = urlsplit(settings.base_url).netloc
         self._sender = Sender(settings)
+        self._last_signed: tuple[object, dict[str, str]] = (None, {})
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -119,8 +122,19 @@ class Transport:
         return raw._replace(headers=redacted, content=redact_bytes(raw.content, secrets))
 
     def _signed_headers(self, request: QfRequest) -> dict[str, str]:
-        """Return the headers that the SDK would send, signed with the keys of this client."""
+        """Return the headers that the SDK would send, signed with the keys of this client.
+
+        The body is not signed, so the requests of one second that differ in nothing else share their headers.
+        """
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        parts = (now, request.method, request.url, request.query, request.headers)
+        signed_parts, headers = self._last_signed
+        if signed_parts != parts:
+            headers = self._sign(request, now)
+            self._last_signed = parts, headers
+        return headers
+
+    def _sign(self, request: QfRequest, now: str) -> dict[str, str]:
         signed = {
             "Content-Type": "application/json",
             "Host": self._host,
@@ -259,7 +273,7 @@ def _is_imported_by_sdk() -> bool:
 
 def _body(params: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps(params, allow_nan=False).encode()
+        return _JSON.encode(params).encode()
     except (TypeError, ValueError, RecursionError):
         raise InvalidArgumentError("params must hold JSON values") from None
 

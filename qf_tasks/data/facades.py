@@ -90,7 +90,7 @@ class Data(_BaseData):
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
         directory = BosUri.parse_directory(bos_uri)
-        report = arguments.callback(on_progress, "on_progress") or _ignore
+        report = arguments.plain_callback(on_progress, "on_progress") or _ignore
         return transfers.upload(self._store.open(), records, directory, report)
 
     def records(self, bos_uri: str) -> Iterator[Record]:
@@ -154,7 +154,7 @@ class Data(_BaseData):
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
         known, target = _known(task), _target(path)
-        report = arguments.callback(on_progress, "on_progress") or _ignore
+        report = arguments.plain_callback(on_progress, "on_progress") or _ignore
         ended = blocking.run(_ended_task(self._api, known))
         return transfers.download(self._store.open(), ended, target, report)
 

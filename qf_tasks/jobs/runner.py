@@ -37,6 +37,7 @@ _OUTPUT_DELAY = 30.0  # seconds after the end of a task in which its output may 
 _VISIBILITY_DELAY = 60.0  # seconds in which a task that is not found may only not be visible yet
 _MAX_OUTPUT_POLL = 5.0  # seconds between two listings of it
 _MAX_OUTAGE = 600.0  # seconds for which no task can be created, other than for want of a slot
+_MIN_CALL_TIME = 1.0  # seconds that the creation of a task may take even if the timeout passes meanwhile
 _MAX_CONCURRENT = 8
 
 OnStatus = Callable[[JobStatus], object]
@@ -130,6 +131,7 @@ class Run:
         self._waiting: deque[Shard] = deque()
         self._by_task: dict[str, Shard] = {}
         self._poller: Poller | None = None
+        self._deadline: float | None = None
         self._refused_since: float | None = None
         self._missing_since: dict[str, float] = {}
         self._has_changed = True
@@ -147,14 +149,14 @@ class Run:
         """
         now = self._api.runtime.now
         timeout = self._options.wait.timeout
-        deadline = None if timeout is None else now() + timeout
+        self._deadline = None if timeout is None else now() + timeout
         await self._refresh()
         for shard in [shard for shard in self._part.manifest.shards if self._part.is_over(shard)]:
             await self._settle(shard)
             yield shard
         is_running = True
         while is_running:
-            remaining = None if deadline is None else max(0.0, deadline - now())
+            remaining = None if self._deadline is None else max(0.0, self._deadline - now())
             wait = replace(self._options.wait, timeout=remaining, on_change=self._observe)
             self._poller = Poller(self._api, wait, self._by_task, self._add_tasks)
             self._poller.existing.update(self._by_task)
@@ -221,14 +223,28 @@ class Run:
         self._has_changed = True
 
     async def _settle(self, shard: Shard) -> None:
-        """Write that a shard is over, when its output is complete."""
-        state = self._part.states.get(shard.name)
-        if state is None or shard.name in self._part.settled:
+        """Write that a shard is over, when its output is complete.
+
+        A store that cannot be reached for a while does not end the run.
+        """
+        part, runtime = self._part, self._api.runtime
+        state = part.states.get(shard.name)
+        if state is None or shard.name in part.settled:
             return
-        if state.run_status == RunStatus.DONE:
-            await self._wait_for_output(shard, state)
-        await self._api.runtime.in_thread(self._files.write_state, self._part.manifest, shard.name, state)
-        self._part.settled.add(shard.name)
+        started = runtime.now()
+        for delay in poll_delays(self._options.wait.poll_interval):
+            try:
+                if state.run_status == RunStatus.DONE:
+                    await self._wait_for_output(shard, state)
+                await runtime.in_thread(self._files.write_state, part.manifest, shard.name, state)
+            except QfTasksError as error:
+                if not error.retryable or runtime.now() - started > _MAX_OUTAGE:
+                    raise
+                _logger.warning("Shard %s is over, which could not be written (%s)", shard.name, error)
+                await runtime.sleep(delay)
+            else:
+                part.settled.add(shard.name)
+                return
 
     async def _wait_for_output(self, shard: Shard, state: ShardState) -> None:
         """Wait until there is an output file for each input file; how soon they are listed is unknown."""
@@ -273,40 +289,57 @@ class Run:
             return
         try:
             while self._waiting and not self._part.is_stopped:
-                task_id = await self._create(self._waiting[0])
-                self._waiting.popleft()
-                if await self._is_stopped():  # whoever stopped the job may not know of this task
-                    await stop_tasks(self._api, [task_id])
+                await self._create_task(self._waiting[0])
         except QuotaExceededError as error:
             _logger.debug("%d shards wait for a slot: %s", len(self._waiting), error)
+
+    async def _create_task(self, shard: Shard) -> None:
+        """Create the next task of the first waiting shard, or find the one that there is already."""
+        part, runtime = self._part, self._api.runtime
+        before = part.states.get(shard.name)
+        attempt = before.attempt + 1 if before else 1
+        state = await runtime.in_thread(self._files.read_state, part.manifest, shard.name)
+        is_new = state is None or state.attempt < attempt
+        if state is None or is_new:
+            await self._check_input(shard)
+            created = await create.create(self._limited_api(), part.manifest.request(shard, attempt))
+            earlier = before.task_ids if before else ()
+            state = ShardState(created.task_id, attempt, RunStatus.QUEUING, earlier=earlier)
+        part.states[shard.name] = state
+        self._has_changed = True
+        self._by_task[state.task_id] = shard
+        self._waiting.popleft()
+        if self._poller:
+            self._poller.pending[state.task_id] = None
+        if is_new:
+            await runtime.in_thread(self._files.write_state, part.manifest, shard.name, state)
+        if await self._is_stopped():  # whoever stopped the job may not know of this task
+            await stop_tasks(self._api, [state.task_id])
+
+    async def _check_input(self, shard: Shard) -> None:
+        """Check that the input is complete.
+
+        Raises:
+            NotFoundError: It is not.
+        """
+        if wrong := await self._api.runtime.in_thread(self._files.missing_input, shard):
+            raise NotFoundError(
+                f"The input of shard {shard.name} is not what was submitted: {len(wrong)} objects are "
+                f"missing, changed or not part of it, such as {wrong[0]}",
+                hint="Submit the same records again: what is missing is sent. Delete what is not part of it.",
+            )
+
+    def _limited_api(self) -> Api:
+        """Return the API whose calls end at the timeout, or a moment later."""
+        if self._deadline is None:
+            return self._api
+        return self._api.before(max(self._deadline, self._api.runtime.now() + _MIN_CALL_TIME))
 
     async def _is_stopped(self) -> bool:
         part = self._part
         if not part.is_stopped:
             part.is_stopped = await self._api.runtime.in_thread(self._files.is_stopped, part.manifest)
         return part.is_stopped
-
-    async def _create(self, shard: Shard) -> str:
-        """Create the next task of a shard, or find the one that its key has already, and return its id."""
-        part, runtime = self._part, self._api.runtime
-        if wrong := await runtime.in_thread(self._files.missing_input, shard):
-            raise NotFoundError(
-                f"The input of shard {shard.name} is not what was submitted: {len(wrong)} objects are "
-                f"missing, changed or not part of it, such as {wrong[0]}",
-                hint="Submit the same records again: what is missing is sent. Delete what is not part of it.",
-            )
-        before = part.states.get(shard.name)
-        attempt = before.attempt + 1 if before else 1
-        created = await create.create(self._api, part.manifest.request(shard, attempt))
-        earlier = before.task_ids if before else ()
-        state = ShardState(created.task_id, attempt, RunStatus.QUEUING, earlier=earlier)
-        part.states[shard.name] = state
-        self._has_changed = True
-        self._by_task[created.task_id] = shard
-        if self._poller:
-            self._poller.pending[created.task_id] = None
-        await runtime.in_thread(self._files.write_state, part.manifest, shard.name, state)
-        return created.task_id
 
     def _timed_out(self, error: WaitTimeoutError) -> WaitTimeoutError:
         shards = self._part.manifest.shards
@@ -315,7 +348,6 @@ class Run:
             f"Job {self._part.manifest.bos_uri} has not ended after {self._options.wait.timeout:g} s: "
             f"{len(open_shards)} of {len(shards)} shards are not done; its tasks keep running",
             tasks=error.tasks,
-            done=error.done,
             pending=error.pending,
             hint="Nothing was stopped. Run the job again to continue. 任务仍在运行，可再次等待。",
         )

@@ -108,8 +108,27 @@ class JobFiles:
         wanted = set(names)
         found = [name for uri in self._uris(directory) if (name := _state_name(uri, directory)) in wanted]
         with ThreadPoolExecutor(_MAX_WORKERS, thread_name_prefix="qf-tasks-jobs") as pool:
-            states = pool.map(lambda name: self._read_state(manifest, name), found)
-            return dict(zip(found, states, strict=True))
+            states = pool.map(lambda name: self.read_state(manifest, name), found)
+            return {name: state for name, state in zip(found, states, strict=True) if state}
+
+    def read_state(self, manifest: Manifest, name: str) -> ShardState | None:
+        """Return the state of a shard, None if it has none.
+
+        Raises:
+            InvalidArgumentError: It is damaged.
+        """
+        from pydantic import ValidationError
+
+        uri = _state_uri(manifest, name)
+        try:
+            return ShardState.model_validate_json(self._store.open().get(uri, _MAX_STATE_BYTES))
+        except NotFoundError:
+            return None
+        except ValidationError:
+            raise InvalidArgumentError(
+                f"{uri} is damaged: it is not the state of a shard",
+                hint="Delete it with data.delete(): the task is found by its idempotency key.",
+            ) from None
 
     def write_state(self, manifest: Manifest, name: str, state: ShardState) -> None:
         """Write the state of a shard."""
@@ -149,18 +168,6 @@ class JobFiles:
 
     def _uris(self, directory: BosUri) -> Iterator[BosUri]:
         return (info.uri for info in self._store.open().list(directory))
-
-    def _read_state(self, manifest: Manifest, name: str) -> ShardState:
-        from pydantic import ValidationError
-
-        uri = _state_uri(manifest, name)
-        try:
-            return ShardState.model_validate_json(self._store.open().get(uri, _MAX_STATE_BYTES))
-        except ValidationError:
-            raise InvalidArgumentError(
-                f"{uri} is damaged: it is not the state of a shard",
-                hint="Delete it with data.delete(): the task is found by its idempotency key.",
-            ) from None
 
 
 def retry_directory(directory: BosUri, number: int) -> BosUri:

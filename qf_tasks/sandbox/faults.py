@@ -217,6 +217,9 @@ class Fault:
         return body[: length[self.sends]]
 
 
+NO_FAULT = Fault(applied=True)
+
+
 def _with_changed_byte(body: bytes) -> bytes:
     middle = len(body) // 2
     return body[:middle] + bytes(byte ^ 1 for byte in body[middle : middle + 1]) + body[middle + 1 :]

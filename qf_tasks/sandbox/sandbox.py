@@ -7,9 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from .actions import Durations
@@ -23,7 +21,7 @@ from .store import DONE, StoredTask, Transition
 from .worker import Answer, Failures, WorkOptions, repeat_question
 
 if TYPE_CHECKING:
-    from qf_tasks import TaskClient
+    from qf_tasks import AsyncTaskClient, TaskClient
 
 _ENDPOINT = "ernie-x1-turbo-32k"
 _OBJECT_URI = re.compile(r"bos:/(?P<bucket>[^/]+)/(?P<key>.+)", re.DOTALL)
@@ -109,12 +107,7 @@ class Sandbox:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> Self:
@@ -170,10 +163,11 @@ class Sandbox:
 
         return TaskClient(Settings(**self._credentials(), **settings))
 
-    def async_client(self, **settings: Any) -> Any:
+    def async_client(self, **settings: Any) -> "AsyncTaskClient":
         """Return an `AsyncTaskClient` of the sandbox; as `client`."""
-        library = import_module("qf_tasks")
-        return library.AsyncTaskClient(library.Settings(**self._credentials(), **settings))
+        from qf_tasks import AsyncTaskClient, Settings
+
+        return AsyncTaskClient(Settings(**self._credentials(), **settings))
 
     def _credentials(self) -> dict[str, Any]:
         return {

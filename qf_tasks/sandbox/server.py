@@ -21,7 +21,7 @@ from aiohttp import web
 
 from .bos_protocol import address_of
 from .content import Content
-from .faults import Fault
+from .faults import NO_FAULT, Fault
 from .http_messages import Request, Response
 from .service import Service
 
@@ -36,8 +36,6 @@ _NO_LINGER = struct.pack("ii", 1, 0)  # closing such a socket resets the connect
 
 # asyncio leaks a connection that is closed while it is being accepted, which takes some cycles of the loop.
 _CYCLES_TO_ACCEPT = 10
-
-_NO_FAULT = Fault(applied=True)
 
 _ZEROS = bytes(65_536)
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
@@ -180,7 +178,7 @@ class Server:
             raise
         if fault is None and isinstance(response.body, bytes):
             return web.Response(status=response.status, headers=response.headers, body=response.body)
-        return await _send_in_chunks(request, response, fault or _NO_FAULT)
+        return await _send_in_chunks(request, response, fault or NO_FAULT)
 
 
 async def _read(request: web.BaseRequest) -> bytes:

@@ -18,7 +18,7 @@ from .actions import ACTIONS, Actions, Durations
 from .behavior import ServerBehavior
 from .bos_protocol import OPERATIONS, Address, ObjectOperations, address_of, operation_of
 from .clock import Clock
-from .faults import Fault, FaultInjector, InjectedFault
+from .faults import NO_FAULT, Fault, FaultInjector, InjectedFault
 from .http_messages import Rejection, Request, Response, error, parse_json, success
 from .objects import ObjectStore
 from .signing import verify
@@ -28,7 +28,6 @@ from .worker import Worker, WorkOptions
 ROUTE = "/v2/batchinference"
 
 _NAMES_IN_MESSAGE = 6  # all actions, and some of the tasks
-_NO_FAULT = Fault(applied=True)
 
 
 @dataclass(kw_only=True)
@@ -118,7 +117,7 @@ class Service:
                 response.headers.update({"Server": "BceBos", "x-bce-debug-id": record.request_id})
             server_time = self.clock.seconds() + self.clock_offset
             response.headers["Date"] = formatdate(server_time, usegmt=True)
-            fault = record.fault or _NO_FAULT
+            fault = record.fault or NO_FAULT
             response = fault.apply_to(response, record.request_id)
             record.status = None if fault.sends == "nothing" else response.status
             if isinstance(response.body, bytes):
@@ -177,7 +176,11 @@ class Service:
     def _check_route(self, request: Request) -> None:
         if request.path != ROUTE:
             status, code = self.behavior.unknown_path_status, self.behavior.unknown_path_code
-            raise Rejection(status, code, "This path does not exist.", unexpected=True)
+            is_probe = (request.method, request.path) == (
+                "HEAD",
+                "/",
+            )  # whether there is a server, as doctor asks
+            raise Rejection(status, code, "This path does not exist.", unexpected=not is_probe)
         if request.method != "POST":
             message = "Every action is a POST request."
             raise Rejection(405, "MethodNotAllowed", message, {"Allow": "POST"}, unexpected=True)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, NoReturn, Unpack, cast
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from qf_tasks.errors import ConfigurationError, InvalidArgumentError, QfTasksError
 from qf_tasks.models import Account
@@ -25,23 +25,8 @@ from qf_tasks.settings.keywords import KEYWORD, Keywords, Values, call_of, did_y
 from qf_tasks.settings.precedence import KEY_HINT, find_problem, log_sources, resolve
 from qf_tasks.settings.sources import DEFAULT_BASE_URL, PAIR, collect, settings_file
 
-GIVEN = "given to Settings()"
+GIVEN = "given in code"
 DEFAULT = "default"
-
-
-_SECRETS = ("secret_key", "proxy")
-
-
-class ResolvedSource(InitSettingsSource):
-    """The values in effect, each of which comes from one of our sources."""
-
-    def __call__(self) -> dict[str, Any]:
-        """Return the values for pydantic to validate; pydantic-settings may log them."""
-        contents = {name: value.content for name, value in self.init_kwargs.items()}
-        return {
-            name: SecretStr(content) if name in _SECRETS and isinstance(content, str) else content
-            for name, content in contents.items()
-        }
 
 
 def _secret_key(secret: SecretStr) -> SecretStr:
@@ -116,7 +101,7 @@ class Settings(BaseSettings):
         origins = {name: value.origin for name, value in resolved.items()}
         invalid: QfTasksError | None = None
         try:
-            super().__init__(**resolved)
+            super().__init__(**{name: _loggable(name, value.content) for name, value in resolved.items()})
         except ValidationError as error:
             invalid = _error_of(error, origins)
         if invalid:  # raised outside of `except`: the error of pydantic, which holds the values, is dropped
@@ -126,18 +111,16 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the parameters are those of pydantic-settings
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        *_: PydanticBaseSettingsSource,
+        **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return one source, with what `load` resolved or the caller passed.
+        """Return one source: what `load` resolved or the caller passed.
 
         `load` reads the environment and the files through the same classes of sources, one for each place.
         """
-        values = init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
-        return (ResolvedSource(settings_cls, values),)
+        return (init_settings,)
 
     @classmethod
     def load(cls, **keywords: Unpack[Keywords]) -> Settings:
@@ -223,6 +206,11 @@ class Settings(BaseSettings):
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled, which would write the secret key in clear."""
         raise TypeError("Settings contain a secret key and cannot be pickled: load them in each process")
+
+
+def _loggable(name: str, content: Any) -> Any:
+    """Return a value as pydantic-settings may log it."""
+    return SecretStr(content) if name in ("secret_key", "proxy") and isinstance(content, str) else content
 
 
 def _error_of(error: ValidationError, origins: Mapping[str, str]) -> QfTasksError:

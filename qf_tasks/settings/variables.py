@@ -56,7 +56,7 @@ class Environment(EnvSettingsSource):
         """Return the first variable of a setting that is set."""
         return next((name for name in VARIABLES[setting] if self.text(name)), None)
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - as its base class
         """Return the value of a setting from one of its variables."""
         variable = self.variable_of(field_name)
         return variable and self.text(variable), field_name, False

@@ -105,7 +105,7 @@ def test_upload_on_a_terminal_shows_bytes(
 
     assert code == 0
     assert "Checking records ... 0:00:0" in written
-    assert "0/108 bytes" in written
+    assert "/108 bytes" in written
     assert screen[0].split() == ["URI", _DIRECTORY]
 
 
@@ -120,7 +120,7 @@ def test_interrupted_upload_says_how_to_continue(run: Run, own_sandbox: Sandbox,
 
     assert (code, err.splitlines()) == (
         130,
-        ["Upload again to continue; what was sent is not sent again.", "Interrupted."],
+        ["Run it again to continue; what was sent is not sent again.", "Interrupted."],
     )
 
 

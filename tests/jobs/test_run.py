@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
-from qf_tasks import Job, JobStatus, QfTasksError, TaskClient, TaskFailedError, WaitTimeoutError
+from qf_tasks import AsyncJob, Job, JobStatus, QfTasksError, TaskClient, TaskFailedError, WaitTimeoutError
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 from .conftest import BOS_URI, MakeJobsClient, count
@@ -173,6 +174,15 @@ def test_run_outlasts_creates_that_fail(submit: Submit, sandbox: Sandbox, fault:
     assert [task["name"] for task in sandbox.tasks.values()][20:] == ["nightly-0001", "nightly-0002"]
 
 
+def test_run_outlasts_a_store_that_fails_after_a_create(submit: Submit, sandbox: Sandbox) -> None:
+    sandbox.add_tasks(20, run_status="Running", ends_after=100)
+    job = submit(4, max_records_per_task=2)
+    sandbox.inject(Fault.status(503), action="PutObject", times=12)
+
+    assert job.run().state == "Done"
+    assert len(sandbox.tasks) == 20 + 2
+
+
 def test_run_whose_creates_are_rejected_raises(submit: Submit, sandbox: Sandbox) -> None:
     sandbox.add_tasks(20, run_status="Running", ends_after=100)
     job = submit(2)
@@ -239,6 +249,38 @@ def test_run_by_two_programs_creates_each_task_once(
     assert len(sandbox.tasks) == 18 + 6
 
 
+def test_run_accepts_what_another_program_has_done_meanwhile(
+    submit: Submit, make_jobs_client: MakeJobsClient, sandbox: Sandbox
+) -> None:
+    sandbox.add_tasks(20, run_status="Running", ends_after=30)
+    ours = submit(1, shard_retries=0)
+    theirs = make_jobs_client().job(BOS_URI)
+    ran: list[JobStatus] = []
+
+    def run_theirs(_: JobStatus) -> None:
+        if not ran:
+            end = when_created(sandbox, ["Failed"])
+            ran.append(theirs.run(on_progress=end, raise_on_failure=False))
+
+    status = ours.run(on_progress=run_theirs, raise_on_failure=False)
+
+    assert [status.state for status in (*ran, status)] == ["Failed", "Failed"]
+    assert len(sandbox.tasks) == 20 + 1
+
+
+def test_run_does_not_repeat_a_task_that_was_stopped_before_it_was_noted(
+    submit: Submit, client: TaskClient, sandbox: Sandbox
+) -> None:
+    sandbox.inject(Fault.status(403, code="AccessDenied"), action="PutObject", skip=2)
+    with pytest.raises(QfTasksError):
+        submit(1)
+    sandbox.set_status(next(iter(sandbox.tasks)), "Stopped")
+
+    status = client.job(BOS_URI).run(raise_on_failure=False)
+
+    assert (status.failed_shards, len(sandbox.tasks)) == (("0001",), 1)
+
+
 def test_state_of_a_shard_that_is_damaged_is_refused_by_name(
     submit: Submit, client: TaskClient, sandbox: Sandbox
 ) -> None:
@@ -257,3 +299,10 @@ def test_job_and_status_are_shown_as_tables_in_a_notebook(submit: Submit) -> Non
         assert html.startswith("<table>")
         assert "&lt;b&gt;" in html
         assert "<b>" not in html
+
+
+@pytest.mark.parametrize("name", ["status", "run", "results", "failures", "retry_failures", "stop", "delete"])
+def test_method_of_the_asyncio_job_has_the_parameters_of_the_blocking_one(name: str) -> None:
+    blocking, asyncio = inspect.signature(getattr(Job, name)), inspect.signature(getattr(AsyncJob, name))
+
+    assert blocking.parameters == asyncio.parameters

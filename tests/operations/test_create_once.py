@@ -633,7 +633,9 @@ def test_create_with_key_after_lost_response_has_a_task_with_other_fields_as_can
     with client_of(sandbox, time, kind=kind) as client, pytest.raises(OutcomeUnknownError) as caught:
         client.create(**KEYED)
 
-    assert ids(caught.value.candidates) == list(sandbox.tasks)
+    [task_id] = sandbox.tasks
+    assert (ids(caught.value.candidates), caught.value.retryable) == ([task_id], False)
+    assert f"belongs to task {task_id}, which was created with another name" in caught.value.message
 
 
 def test_locks_in_a_forked_child_are_not_held_by_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:

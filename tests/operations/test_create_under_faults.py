@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from qf_tasks import QfTasksError
 from qf_tasks.sandbox import Fault, Sandbox
-from tests.clients import Kind, client_of
+from tests.clients import client_of
 from tests.faults import FAULTS
 
 CREATE = "CreateBatchInferenceTask"
@@ -53,7 +53,7 @@ CASES = {
 }
 
 
-def wrongs(case: Case, sandbox: Sandbox, fault: Fault, kind: Kind) -> Iterator[str]:
+def wrongs(case: Case, sandbox: Sandbox, fault: Fault) -> Iterator[str]:
     """Yield what goes wrong when clients, one after the other, create under the fault and after it."""
     sandbox.reset()
     for description in ("", "[key: another]"):  # another program's, equal but for the key
@@ -68,7 +68,7 @@ def wrongs(case: Case, sandbox: Sandbox, fault: Fault, kind: Kind) -> Iterator[s
     for _ in range(3):
         is_past = not sandbox.unused_faults
         before = set(sandbox.tasks)
-        task_id, error = create(sandbox, fault, kind, KEYED if case.has_key else TASK)
+        task_id, error = create(sandbox, fault, KEYED if case.has_key else TASK)
         own = set(sandbox.tasks) - (theirs if case.has_key else before)
         if len(own) > 1:
             yield "a second task was made"
@@ -81,24 +81,22 @@ def wrongs(case: Case, sandbox: Sandbox, fault: Fault, kind: Kind) -> Iterator[s
     yield "no create after the fault succeeded"
 
 
-def create(
-    sandbox: Sandbox, fault: Fault, kind: Kind, task: dict[str, Any]
-) -> tuple[str | None, QfTasksError | None]:
+def create(sandbox: Sandbox, fault: Fault, task: dict[str, Any]) -> tuple[str | None, QfTasksError | None]:
     is_slow = fault.delay or fault.body_delay
-    with client_of(sandbox, kind=kind, request_timeout=0.3 if is_slow else 60) as client:
+    with client_of(sandbox, request_timeout=0.3 if is_slow else 60) as client:
         try:
             return client.create(**task).task_id, None
         except QfTasksError as error:
             return None, error
 
 
-def test_create_under_any_fault_by_clients_one_after_the_other_makes_one_task(kind: Kind) -> None:
+def test_create_under_any_fault_by_clients_one_after_the_other_makes_one_task() -> None:
     def wrongs_of(name: str) -> dict[tuple[str, str], list[str]]:
         with Sandbox(frozen=True) as sandbox:
             return {
                 (name, fault): found
                 for fault in FAULTS
-                if (found := list(wrongs(CASES[name], sandbox, FAULTS[fault], kind)))
+                if (found := list(wrongs(CASES[name], sandbox, FAULTS[fault])))
             }
 
     with ThreadPoolExecutor(len(CASES)) as pool:

@@ -267,7 +267,7 @@ class PartlyWritten:
         return written
 
 
-@pytest.mark.parametrize("failing_write", range(1, 9))
+@pytest.mark.parametrize("failing_write", [1, 2, 6])
 def test_journal_on_disk_that_is_full_for_a_while_has_an_intent_for_each_deleted_task(
     client: TaskClient, sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch, failing_write: int
 ) -> None:
@@ -339,20 +339,20 @@ def error_of(function: Callable[[Task], None], task: Task) -> QfTasksError | Non
     return None
 
 
-@pytest.mark.parametrize("depth", [198, 230, 250, 254, 256, 300, 900])
-def test_journal_of_deeply_nested_task_is_readable_or_not_written(journal: Path, depth: int) -> None:
-    params: Any = {}
-    for _ in range(depth):
-        params = {"a": params}
-    task = Task("infer-deep", RunStatus.DONE, raw={"inferenceParams": params})
+def test_journal_of_deeply_nested_task_is_readable_or_not_written(tmp_path: Path) -> None:
+    for depth in (198, 230, 250, 254, 256, 300, 900):
+        params: Any = {}
+        for _ in range(depth):
+            params = {"a": params}
+        task = Task("infer-deep", RunStatus.DONE, raw={"inferenceParams": params})
 
-    with Journal(journal, ACCOUNT) as opened:
-        error = error_of(opened.intend, task)
+        with Journal(tmp_path / str(depth), ACCOUNT) as opened:
+            error = error_of(opened.intend, task)
 
-    if error:
-        assert (error.code, "nested too deeply" in str(error)) == ("JournalNotWritten", True)
-    with Journal(journal, ACCOUNT) as read:
-        assert read.unsettled == (set() if error else {"infer-deep"})
+        if error:
+            assert (error.code, "nested too deeply" in str(error)) == ("JournalNotWritten", True)
+        with Journal(tmp_path / str(depth), ACCOUNT) as read:
+            assert read.unsettled == (set() if error else {"infer-deep"})
 
 
 # What earlier runs have left.
@@ -363,18 +363,6 @@ def leave_unsettled(client: TaskClient, journal: Path, task_ids: list[str]) -> N
     client.delete_many(task_ids, journal=journal, max_workers=1)
     intents = [line for line in journal.read_bytes().splitlines(keepends=True) if b'"intent"' in line]
     journal.write_bytes(b"".join(intents))
-
-
-def test_journal_with_unsettled_task_that_is_gone_reports_already_gone(
-    client: TaskClient, sandbox: Sandbox, journal: Path
-) -> None:
-    gone, other = sandbox.add_tasks(2)
-    leave_unsettled(client, journal, [gone])
-
-    report = client.delete_many([other, gone], journal=journal)
-
-    assert outcomes(report) == ["deleted", "already_gone"]
-    assert ("outcome", gone, "already_gone") in events(journal)
 
 
 def test_journal_with_unsettled_tasks_has_them_looked_up_first(

@@ -146,33 +146,33 @@ def test_call_with_wrong_certificate_has_a_hint_that_names_ca_bundle(tmp_path: P
 # The delay that the service asks for.
 
 
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("retry_after", ["0", "2.5", " 7 ", "60"])
 def test_get_with_retry_after_sleeps_as_long(
-    sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime, status: int, retry_after: str
+    sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime
 ) -> None:
     task_id = sandbox.add_task()
-    sandbox.inject(Fault.status(status, retry_after=retry_after))
 
-    client.get(task_id)
+    for status, retry_after in [(429, "0"), (503, "2.5"), (429, " 7 "), (503, "60")]:
+        sandbox.inject(Fault.status(status, retry_after=retry_after))
+        client.get(task_id)
 
-    assert sandbox_time.sleeps == [float(retry_after)]
+    assert sandbox_time.sleeps == [0.0, 2.5, 7.0, 60.0]
 
 
-@pytest.mark.parametrize("retry_after", ["-5", "nan", "inf", "soon", "", "1e3", "1_0", "0x10", "９"])
 def test_get_with_meaningless_retry_after_backs_off(
-    sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime, retry_after: str
+    sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime
 ) -> None:
     task_id = sandbox.add_task()
-    sandbox.inject(Fault.status(429, retry_after=retry_after))
+    meaningless = ["-5", "nan", "inf", "soon", "", "1e3", "1_0", "0x10", "９"]
 
-    client.get(task_id)
+    for retry_after in meaningless:
+        sandbox.inject(Fault.status(503, retry_after=retry_after))
+        client.get(task_id)
 
-    assert len(sandbox_time.sleeps) == 1
-    assert 0 <= sandbox_time.sleeps[0] <= 0.5
+    assert len(sandbox_time.sleeps) == len(meaningless)
+    assert all(0 <= slept <= 0.5 for slept in sandbox_time.sleeps)
 
 
-@pytest.mark.parametrize("seconds", [30.0, 0.0, -3600.0])
+@pytest.mark.parametrize("seconds", [30.0, -3600.0])
 def test_get_with_retry_after_as_a_date_sleeps_by_the_clock_of_the_service(
     sandbox: Sandbox, client: TaskClient, sandbox_time: SandboxTime, seconds: float
 ) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -183,14 +181,6 @@ def test_call_of_unknown_action_with_result_false_returns_it(sandbox: Sandbox, c
     assert client.call("SomethingNew", {}).result is False
 
 
-def test_delete_of_unknown_id_raises_not_found(sandbox: Sandbox, client: TaskClient) -> None:
-    error = rejected(client, "infer-gone")
-    assert type(error) is TaskNotFoundError
-    assert (error.status, error.code, error.task_id) == (404, "TaskNotFound", "infer-gone")
-    assert error.request_id == sandbox.requests[0].request_id
-    assert not error.retryable
-
-
 @pytest.mark.parametrize(("status", "expected"), [(400, InvalidRequestError), (412, ApiError)])
 def test_get_rejected_with_unknown_code_raises_by_status(
     sandbox: Sandbox, client: TaskClient, task_id: str, status: int, expected: type[ApiError]
@@ -218,27 +208,6 @@ def test_status_without_error_code_decides_the_class(
 ) -> None:
     sandbox.inject(Fault.body(b"", status=status))
     assert type(rejected(client, task_id)) is expected
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [("0", 0.0), ("7", 7.0), ("1.5", 1.5), ("soon", None), ("-3", None), ("1e9", None), ("", None)],
-)
-def test_retry_after_is_in_seconds(
-    sandbox: Sandbox, make_client: MakeClient, value: str, expected: float | None
-) -> None:
-    sandbox.inject(Fault.status(429, retry_after=value))
-    assert rejected(make_client(max_retries=0), "infer-1").retry_after == expected
-
-
-def test_retry_after_as_date_is_counted_from_the_service_time(
-    sandbox: Sandbox, client: TaskClient, task_id: str
-) -> None:
-    sandbox.clock_offset = 120
-    until = sandbox.now.replace(microsecond=0) + timedelta(seconds=150)
-    sandbox.inject(Fault.status(503, retry_after=format_datetime(until, usegmt=True)))
-    retry_after = rejected(client, task_id).retry_after
-    assert retry_after == pytest.approx(30.0, abs=1.0)
 
 
 @pytest.mark.parametrize(

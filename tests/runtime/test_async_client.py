@@ -101,9 +101,13 @@ def test_call_with_a_bad_argument_raises_before_it_is_awaited(
 
 @on_loop
 async def test_call_that_is_never_awaited_is_named_in_the_warning(async_client: AsyncTaskClient) -> None:
-    forgotten = [async_client.delete(MISSING)]
+    forgotten: list[object] = [async_client.delete(MISSING)]
 
     with pytest.warns(RuntimeWarning, match=r"coroutine 'AsyncTaskClient\.delete' was never awaited"):
+        forgotten.clear()
+
+    forgotten = [async_client.data.delete("bos:/bucket/in/")]
+    with pytest.warns(RuntimeWarning, match=r"coroutine 'AsyncData\.delete' was never awaited"):
         forgotten.clear()
 
 

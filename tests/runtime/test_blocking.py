@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 import qf_tasks
-from qf_tasks import QfTasksError, TaskClient, TaskNotFoundError
+from qf_tasks import InvalidArgumentError, QfTasksError, TaskClient, TaskNotFoundError
 from qf_tasks._runtime.blocking import BlockingIterator, BlockingRuntime, Clock, run
 from qf_tasks._transport.sdk_hook import Transport
 from qf_tasks.sandbox import Sandbox
@@ -49,6 +49,30 @@ def test_client_in_a_running_loop_works(blocking_client: TaskClient, sandbox: Sa
         return [task.task_id for task in blocking_client.list(newest_first=False)]
 
     assert asyncio.run(main()) == task_ids[1:]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client, function: client.wait(MISSING, on_change=function),
+        lambda client, function: client.wait_all([MISSING], on_change=function),
+        lambda client, function: client.as_completed([MISSING], on_change=function),
+        lambda client, function: client.stop_many([MISSING], on_progress=function),
+        lambda client, function: client.delete_many([MISSING], on_progress=function),
+        lambda client, function: client.data.upload([], "bos:/bucket/in/", on_progress=function),
+        lambda client, function: client.data.download(MISSING, "out", on_progress=function),
+    ],
+)
+def test_callback_that_is_a_coroutine_function_is_rejected_before_any_request(
+    blocking_client: TaskClient, sandbox: Sandbox, call: Callable[[TaskClient, object], object]
+) -> None:
+    async def function(*_: object) -> None:
+        pass
+
+    with pytest.raises(InvalidArgumentError, match=r"on_\w+ must be a plain function"):
+        call(blocking_client, function)
+
+    assert sandbox.requests == []
 
 
 def test_run_of_an_operation_that_suspends_is_a_programming_error() -> None:

@@ -310,14 +310,14 @@ def test_unused_faults_lists_what_has_not_fired_completely(sandbox: Sandbox, cli
 
 
 def receive(sandbox: Sandbox, client: SignedClient, fault: Fault) -> list[bytes]:
-    """Return what is received for a request, read by read, until it is complete."""
+    """Return what is received for a request, read by read, until it is complete or in many pieces."""
     sandbox.inject(fault)
     query = "Action=DescribeBatchInferenceModel"
     client.connection.request("POST", f"{ROUTE}?{query}", b"{}", client.headers(query))
     received: list[bytes] = []
     while chunk := client.connection.sock.recv(65536):
         received.append(chunk)
-        if sandbox.requests[-1].answer in b"".join(received):
+        if len(received) == 20 or sandbox.requests[-1].answer in b"".join(received):
             break
     return received
 
@@ -346,7 +346,7 @@ def test_trickle_with_headers_sends_the_head_byte_by_byte(sandbox: Sandbox, clie
 
 @pytest.mark.parametrize("gzip", [True, False])
 def test_huge_streams_zeros(sandbox: Sandbox, client: SignedClient, gzip: bool) -> None:
-    size = 100_000_001
+    size = 10_000_001
     response, kept = delete_under(sandbox, client, Fault.huge(size, gzip=gzip), is_recorded=False)
 
     assert response.headers["Content-Encoding"] == ("gzip" if gzip else None)

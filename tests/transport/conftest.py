@@ -12,12 +12,19 @@ import trustme
 
 from qf_tasks import Settings
 from qf_tasks._transport.sdk_hook import Transport
+from tests.clients import Kind
 
 from .raw_server import RawServer, Script, raw_server
 from .tcp_proxy import LOOPBACK, server_context
 
 StartServer = Callable[[Script], RawServer]
 MakeTransport = Callable[..., Transport]
+
+
+@pytest.fixture
+def kind() -> Kind:
+    """Return one kind of client: below the operations, both run the same code."""
+    return "blocking"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any, Literal, assert_type
 
 from qf_tasks import (
     Age,
+    AsyncJob,
     AsyncTaskClient,
     BulkError,
     BulkInterrupted,
@@ -16,10 +17,15 @@ from qf_tasks import (
     CreatedTask,
     DeleteResult,
     Duration,
+    Job,
+    JobDeletion,
+    JobStatus,
+    JobTask,
     OutcomeUnknownError,
     PurgePlan,
     QfTasksError,
     Response,
+    Result,
     RunStatus,
     RunStatusLike,
     Settings,
@@ -190,3 +196,29 @@ def test_nightly_run(qianfan_sandbox: Sandbox, qianfan_client: TaskClient) -> No
     task_id = qianfan_sandbox.add_task(run_status="Running", ends_after=60)
     qianfan_sandbox.advance(60)
     assert qianfan_client.wait(task_id).is_success
+
+
+def run_jobs(client: TaskClient) -> None:
+    job = client.submit(
+        [{"query": "q"}], bos_uri="bos:/b/j/", endpoint="e", data_format="role", on_progress=print
+    )
+    assert_type(job, Job)
+    assert_type(client.job("bos:/b/j/"), Job)
+    assert_type(job.run(timeout="2h", on_progress=lambda status: status.records_done), JobStatus)
+    assert_type(job.status().tasks, tuple[JobTask, ...])
+    assert_type(job.status().remaining, timedelta | None)
+    assert_type(job.results(ordered=True), Iterator[Result])
+    assert_type(job.failures(), Iterator[Result])
+    assert_type(job.retry_failures().stop(), JobStatus)
+    assert_type(job.delete(data=True, dry_run=True), JobDeletion)
+
+
+async def run_jobs_with_asyncio(client: AsyncTaskClient) -> None:
+    job = await client.submit("records.jsonl", bos_uri="bos:/b/j/", model_id="amv-1")
+    assert_type(job, AsyncJob)
+    assert_type(await client.job("bos:/b/j/"), AsyncJob)
+    assert_type(await job.run(), JobStatus)
+    async for result in job.results():
+        assert_type(result, Result)
+    assert_type(await job.retry_failures(), AsyncJob)
+    assert_type(await job.delete(), JobDeletion)
