@@ -97,13 +97,17 @@ class JobOperations:
                 f"Job {status.bos_uri} is {status.state}: what has failed is known when it has ended",
                 hint="Call run() first, or stop().",
             )
-        async with aclosing(self.ended(run_options(None, 30.0, None), ordered=False)) as settling:
-            async for _ in settling:
-                pass
+        await self._settle()
         manifest = await transfer(self._prepare_retry)
         if manifest:
             self.parts.append(Part(manifest))
             await self.begin()
+
+    async def _settle(self) -> None:
+        """Write how the tasks ended, so that results can be read without them."""
+        async with aclosing(self.ended(run_options(None, 30.0, None), ordered=False)) as settling:
+            async for _ in settling:
+                pass
 
     def _prepare_retry(self, on_progress: OnProgress) -> Manifest | None:
         first = self.parts[0].manifest
@@ -147,6 +151,7 @@ class JobOperations:
         runtime, first = self._api.runtime, self.parts[0].manifest
         found = await runtime.in_thread(self.files.all_objects, first) if data else []
         if not dry_run:
+            await self._settle()
             options = bulk.bulk_options(_MAX_CONCURRENT, None, None, DeleteOptions(missing_ok=True))
             report = await bulk.delete_many(self._api, tasks, options)
             report.raise_for_failures()
