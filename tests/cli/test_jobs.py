@@ -130,6 +130,15 @@ def test_run_refused_before_anything_was_sent_prints_an_object_too(run: Run, own
     assert err.startswith("Error: FILE names a file that does not exist: nowhere.jsonl\n")
 
 
+def test_run_goes_on_after_a_create_with_unknown_outcome(run: Run, own_sandbox: Sandbox) -> None:
+    own_sandbox.inject(Fault.status(503), action="CreateBatchInferenceTask")
+
+    code, out, err = run(*_RUN)
+
+    assert (code, json.loads(out)["state"], len(own_sandbox.tasks)) == (0, "Done", 2)
+    assert err.startswith("Not all tasks could be created yet: Creating 'nightly-0001' may or may not have")
+
+
 @pytest.mark.parametrize(
     ("action", "number", "state"),
     [
