@@ -127,11 +127,12 @@ class Step(_Timed):
 
 
 class Transfer(_Timed):
-    """Bytes that are sent or received: how many, how fast, how long it will take."""
+    """Bytes that are sent or received: how many, how fast, how long; and a step before and after."""
 
-    def __init__(self, terminal: Terminal, doing: str, *, before: str) -> None:
+    def __init__(self, terminal: Terminal, doing: str, *, before: str, after: str | None = None) -> None:
         super().__init__(terminal)
         self._before = Step(terminal, before)
+        self._after = Step(terminal, after) if after else None
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(_BAR_WIDTH),
@@ -157,16 +158,23 @@ class Transfer(_Timed):
         """Keep how many of all bytes are done."""
         self._bar.update(self._task.id, completed=done, total=total)
 
+    @property
+    def _step(self) -> Step | None:
+        """What is shown in the place of the bar."""
+        if self._task.total is None:
+            return self._before
+        return self._after if self.is_complete else None
+
     def line(self) -> str:
         """Return all of it as text."""
-        if self._task.total is None:
-            return self._before.line()
+        if self._step:
+            return self._step.line()
         done, total = decimal(int(self._task.completed)), decimal(self.total)
         return ", ".join([f"{self._task.description}: {done} of {total}", *self.facts()])
 
     def __rich__(self) -> RenderableType:
-        if self._task.total is None:
-            return self._before.__rich__()
+        if self._step:
+            return self._step.__rich__()
         return self._bar.get_renderable()
 
 
@@ -226,8 +234,10 @@ class JobProgress(_Timed):
 
     def line(self) -> str:
         """Return all of it as text."""
-        done = self.status.records_done if self.status else 0
-        return f"{self._state}: {done} of {self._records} records, {', '.join(self.facts())}"
+        facts = ", ".join(self.facts())
+        if self.status is None:
+            return f"Reading the job ... {facts}"
+        return f"{self.status.state}: {self.status.records_done} of {self._records} records, {facts}"
 
     def facts(self) -> list[str]:
         """Return what is worth saying now."""
@@ -241,14 +251,12 @@ class JobProgress(_Timed):
             *([f"{tables.clock_of(remaining.total_seconds())} left"] if remaining else []),
         ]
 
-    @property
-    def _state(self) -> str:
-        return self.status.state if self.status else "Starting"
-
-    def __rich__(self) -> Group:
+    def __rich__(self) -> RenderableType:
+        if self.status is None:
+            return Text(self.line(), no_wrap=True, overflow="ellipsis")
         facts = f"{', '.join(self.facts())}. Ctrl-C stops watching; the tasks keep running."
-        done = self.status.records_done if self.status else 0
-        return _with_bar(self._state, done, self._records, facts, unit=" records")
+        status = self.status
+        return _with_bar(status.state, status.records_done, self._records, facts, unit=" records")
 
 
 def _with_bar(doing: str, done: int, total: int, facts: str, unit: str = "") -> Group:

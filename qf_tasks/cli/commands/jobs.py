@@ -302,7 +302,7 @@ def run_limits(timeout: str, poll_interval: str) -> dict[str, Any]:
 
 
 def _upload_view(terminal: Terminal) -> progress.Transfer:
-    return progress.Transfer(terminal, "Uploading", before="Checking records")
+    return progress.Transfer(terminal, "Uploading", before="Checking records", after="Creating tasks")
 
 
 def _submitted(client: TaskClient, parameters: dict[str, Any], view: progress.Transfer) -> Job:
