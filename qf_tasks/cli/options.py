@@ -38,9 +38,13 @@ NamePattern = Annotated[
 Creator = Annotated[str | None, typer.Option(metavar="USER", help="Only tasks that this user created.")]
 OlderThan = Annotated[
     str | None,
-    typer.Option(metavar="AGE", help="Only tasks created, and ended if they have, longer ago: 12h, 30d."),
+    typer.Option(
+        metavar="AGE", help="Only tasks created, and ended if they have ended, more than AGE ago: 30d."
+    ),
 ]
-NewerThan = Annotated[str | None, typer.Option(metavar="AGE", help="Only tasks created since: 12h, 30d.")]
+NewerThan = Annotated[
+    str | None, typer.Option(metavar="AGE", help="Only tasks created less than AGE ago: 12h.")
+]
 Endpoint = Annotated[
     str | None, typer.Option(metavar="NAME", help="A preset service, such as ernie-x1-turbo-32k.")
 ]

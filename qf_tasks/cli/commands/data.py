@@ -101,25 +101,25 @@ def results(
     *,
     target: ResultFile = None,
     missing: Annotated[
-        bool, typer.Option("--missing", help="Of a task: read its input as well, and add what is missing.")
+        bool, typer.Option("--missing", help="Tasks only: read the input as well, and add what is missing.")
     ] = False,
     failures: Annotated[
-        bool, typer.Option("--failures", help="Of a job: only records without a usable result.")
+        bool, typer.Option("--failures", help="Jobs only: print the records without a usable result.")
     ] = False,
     ordered: Annotated[
-        bool, typer.Option("--ordered", help="Of a job: in the order of its records.")
+        bool, typer.Option("--ordered", help="Jobs only: print in the order of the records.")
     ] = False,
     timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="Of a job: how long to wait for its tasks; or none.")
+        str, typer.Option(metavar="DURATION", help="Jobs only: how long to wait for tasks; or none.")
     ] = "25h",
     poll_interval: options.PollInterval = "30s",
 ) -> None:
     """Print results, one JSON object a line, in no particular order.
 
     Each has id, outcome (succeeded, failed, unreadable, missing, unexpected), query, text, output, error,
-    usage, file and line. Of a job each record has one; tasks that are not created yet are, and all are waited
-    for. Records that failed do not change the exit code; how many there are is printed on stderr, with --json
-    -o FILE on stdout.
+    usage, file and line. For a job this creates the tasks that are missing, waits for all of them, and prints
+    one result for each record. Records that failed do not change the exit code; the counts are printed on
+    stderr, with --json -o FILE on stdout.
     """
     terminal = terminal_of(context)
     check_target(target)

@@ -42,6 +42,8 @@ account (Access Key / Secret Key of IAM):
 
     export QIANFAN_ACCESS_KEY=... QIANFAN_SECRET_KEY=...
     qf-tasks doctor                # or first: qf-tasks configure
+
+`qf-tasks run` does steps 1 to 4 in one, for any number of records.
 """
 
 

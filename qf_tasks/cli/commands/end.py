@@ -36,8 +36,9 @@ def stop(
 ) -> None:
     """Stop tasks, or a job. This cannot be undone, and takes the service a while.
 
-    A job is stopped by its BOS_URI in the place of ids; --json prints its status then. Of tasks --json always
-    prints one report: {"account", "outcomes": [{"task_id", "outcome", "error", ...}]}. Alias: cancel.
+    With --json always one report: {"account", "outcomes": [{"task_id", "outcome", "error", ...}]}. Pass the
+    BOS_URI of a job instead of ids to stop all its tasks and submit no more; --json prints its status then.
+    Alias: cancel.
     """
     terminal = terminal_of(context)
     if bos_uri := ids.job_uri(task_ids):
@@ -77,14 +78,14 @@ def delete(
     max_workers: options.MaxWorkers = 8,
     journal: options.Journal = None,
     data: Annotated[
-        bool, typer.Option("--data", help="Of a job: delete its records and results, too.")
+        bool, typer.Option("--data", help="Jobs only: delete the records and results, too.")
     ] = False,
 ) -> None:
     """Delete tasks by their ids, without asking; or a job, after asking. This cannot be undone.
 
     Ids from stdin need --yes. With --json always one report: {"account", "outcomes": [{"task_id", "outcome",
-    "error", ...}]}. A job that has ended is deleted by its BOS_URI in the place of ids: its tasks, and with
-    --data everything in its directory; --json prints {"tasks", "objects", "bytes"}. Alias: rm.
+    "error", ...}]}. Pass the BOS_URI of a job that has ended instead of ids to delete its tasks, and with
+    --data everything in its directory; --json prints {"tasks", "objects", "bytes"} then. Alias: rm.
     """
     terminal = terminal_of(context)
     if bos_uri := ids.job_uri(task_ids):

@@ -75,7 +75,7 @@ def submit(
     timeout: options.Timeout = "25h",
     poll_interval: options.PollInterval = "30s",
 ) -> None:
-    """Upload records of any number, and create the tasks that they need.
+    """Upload any number of records, and create the tasks that they need.
 
     The job is its directory in BOS: any machine can go on with it. The same command again continues the same
     job. Tasks beyond the free slots of the account are created by --wait, `run` and `results`. FILE may be a

@@ -111,7 +111,9 @@ def list_(
     watch: Annotated[
         bool, typer.Option("--watch", help="Show the table again and again until Ctrl-C.")
     ] = False,
-    interval: Annotated[str, typer.Option(metavar="DURATION", help="The pause of --watch.")] = "5s",
+    interval: Annotated[
+        str, typer.Option(metavar="DURATION", help="How often --watch updates the table.")
+    ] = "5s",
 ) -> None:
     """List the account's tasks, newest first.
 
