@@ -91,7 +91,7 @@ class TaskClient(BaseClient):
         self._settings = settings_of(settings, keywords)
         self._transport = Transport(self._settings)
         self._api = api_of(self._settings, BlockingRuntime(self._transport, self._clock))
-        self._store = LazyStore(self._settings)
+        self._store = LazyStore(self._settings, *self._clock)
         self._data = Data(self._store, self._api)
 
     @property

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+Value = bytes | int
+
+_INSERT = "INSERT OR IGNORE INTO records (id, value) VALUES (?, ?)"
+_SEE = "UPDATE records SET seen = 1 WHERE id = ? AND seen = 0 AND value = ifnull(?, value)"
 
 
 class RecordIndex:
@@ -17,26 +24,30 @@ class RecordIndex:
         for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-8192"):
             self._database.execute(f"PRAGMA {setting}")
         self._database.execute(
-            "CREATE TABLE records (id TEXT PRIMARY KEY, value BLOB, seen INTEGER DEFAULT 0) WITHOUT ROWID"
+            "CREATE TABLE records (id TEXT PRIMARY KEY, value, seen INTEGER DEFAULT 0) WITHOUT ROWID"
         )
         self._database.execute("BEGIN")
 
-    def add(self, record_id: str, value: bytes = b"") -> bool:
+    def add(self, record_id: str, value: Value = b"") -> bool:
         """Add an id; return False if it is there already."""
-        added = self._database.execute(
-            "INSERT OR IGNORE INTO records (id, value) VALUES (?, ?)", (record_id, value)
-        )
-        return added.rowcount == 1
+        return self._database.execute(_INSERT, (record_id, value)).rowcount == 1
 
-    def value(self, record_id: str) -> bytes | None:
+    def add_all(self, records: Iterable[tuple[str, Value]]) -> None:
+        """Add ids with their values; of an id that is there already, the first value stays."""
+        self._database.executemany(_INSERT, records)
+
+    def value(self, record_id: str) -> Any:
         """Return the value of an id, None if there is no such id."""
         row = self._database.execute("SELECT value FROM records WHERE id = ?", (record_id,)).fetchone()
-        return None if row is None else bytes(row[0])
+        return None if row is None else row[0]
 
-    def see(self, record_id: str) -> bool:
-        """Mark an id as seen; return False if it already was, or there is no such id."""
-        seen = self._database.execute("UPDATE records SET seen = 1 WHERE id = ? AND seen = 0", (record_id,))
-        return seen.rowcount == 1
+    def see(self, record_id: str, value: Value | None = None) -> bool:
+        """Mark an id as seen; return False if it already was, or there is no such id with this value.
+
+        Args:
+            value: Default None, whatever value the id has.
+        """
+        return self._database.execute(_SEE, (record_id, value)).rowcount == 1
 
     def is_seen(self, record_id: str) -> bool:
         """Return whether an id was marked as seen."""

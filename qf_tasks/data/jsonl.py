@@ -143,20 +143,20 @@ def split_lines(chunks: Iterable[bytes], max_bytes: int) -> Iterator[Line]:
 
     Only a line feed ends a line: JSON may contain other line separators of Unicode.
     """
-    number, pending, is_too_long = 1, bytearray(), False
+    number, pending = 1, bytearray()
     for chunk in chunks:
-        start = 0
-        while (end := chunk.find(b"\n", start)) >= 0:
-            pending += chunk[start:end]
-            if line := _line(pending, number, is_too_long=is_too_long, max_bytes=max_bytes):
+        first, *others = chunk.split(b"\n")
+        pending += first
+        del pending[max_bytes + 1 :]  # enough to know that the line is too long
+        if not others:
+            continue
+        *complete, last = bytes(pending), *others
+        for content in complete:
+            if line := _line(content, number, max_bytes):
                 yield line
-            start, number, is_too_long = end + 1, number + 1, False
-            pending.clear()
-        pending += chunk[start:]
-        if len(pending) > max_bytes:
-            is_too_long = True
-            pending.clear()
-    if line := _line(pending, number, is_too_long=is_too_long, max_bytes=max_bytes):
+            number += 1
+        pending[:] = last
+    if line := _line(bytes(pending), number, max_bytes):
         yield line
 
 
@@ -166,23 +166,25 @@ def parse_records(file_lines: Iterable[Line], file: str) -> Iterator[Record]:
     Raises:
         InvalidRecordError: A line is no record.
     """
-    for line in file_lines:
-        source = _Source(line.content, file, line.number)
-        fields = _object(source)
-        record_id = fields.get("id")
-        if not isinstance(record_id, str) or not record_id:
+    for content, number in file_lines:
+        fields = None if content is None else parse_object(content)
+        record_id = fields and fields.get("id")
+        if fields is None or not isinstance(record_id, str) or not record_id:
+            source = _Source(content, file, number)
+            _object(source)
             raise source.invalid("it has no id")
         query = fields.get("query")
         yield Record(record_id, query if isinstance(query, str) else None, fields)
 
 
 def parse_object(content: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in a line, None if there is none."""
+    """Return the JSON object in a line without white space around it, None if there is none."""
     try:
-        value = json.loads(content.decode(), parse_constant=_reject_constant)
+        text = content.decode()
+        value, end = _decode(text)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and end == len(text) else None
 
 
 class _OpenShard:
@@ -323,9 +325,8 @@ def _from_lines(file_lines: Iterable[object], file: str) -> Iterator[_Source]:
         content = line.encode(errors="surrogatepass") if isinstance(line, str) else line
         if not isinstance(content, bytes):
             raise InvalidArgumentError("records must be a file of lines")
-        content = content.rstrip(b"\r\n")
-        if content.strip():
-            yield _Source(content.removeprefix(_BOM) if number == 1 else content, file, number)
+        if found := _line(content, number, SHARD_BYTES):
+            yield _Source(found.content, file, number)
 
 
 def _validated(sources: Iterable[_Source]) -> Iterator[bytes]:
@@ -404,13 +405,15 @@ def _plain(value: object) -> object:
     raise TypeError
 
 
-def _line(pending: bytearray, number: int, *, is_too_long: bool, max_bytes: int) -> Line | None:
-    if is_too_long or len(pending) > max_bytes:
+def _line(content: bytes, number: int, max_bytes: int) -> Line | None:
+    if len(content) > max_bytes:
         return Line(None, number)
-    content = bytes(pending).removesuffix(b"\r")
-    content = content.removeprefix(_BOM) if number == 1 else content
-    return Line(content, number) if content.strip() else None
+    content = (content.removeprefix(_BOM) if number == 1 else content).strip()
+    return Line(content, number) if content else None
 
 
 def _reject_constant(constant: str) -> None:
     raise ValueError(constant)  # NaN and Infinity, which Python would accept
+
+
+_decode = json.JSONDecoder(parse_constant=_reject_constant).raw_decode

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qf_tasks.settings import Settings
@@ -13,10 +15,16 @@ if TYPE_CHECKING:
 
 
 class LazyStore:
-    """An `ObjectStore` that is opened when it is needed."""
+    """An `ObjectStore` that is opened when it is needed; its arguments are those of that one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._settings = settings
+        self._now, self._sleep = now, sleep
         self._lock = threading.Lock()
         self._opened: ObjectStore | None = None
         self._is_closed = False
@@ -28,7 +36,7 @@ class LazyStore:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of what the SDK is written like
                     from qf_tasks.data.store import ObjectStore
-                self._opened = ObjectStore(self._settings)
+                self._opened = ObjectStore(self._settings, self._now, self._sleep)
                 if self._is_closed:
                     self._opened.close()
             return self._opened

@@ -26,7 +26,7 @@ from baidubce.http import handler
 from baidubce.services.bos.bos_client import BosClient
 
 from qf_tasks._operations.retry import RetryPolicy
-from qf_tasks._protocol.redaction import redact_bytes
+from qf_tasks._protocol.redaction import one_line, redact_bytes
 from qf_tasks._protocol.responses import RawResponse, read
 from qf_tasks._protocol.signing import authorization, query_string
 from qf_tasks._transport.exception_mapping import without_frames
@@ -44,12 +44,13 @@ from qf_tasks.errors import (
     ServerError,
     ServiceUnreachableError,
 )
-from qf_tasks.settings import Settings
+from qf_tasks.settings import Settings, is_loopback
 
 _DEFAULT_REGION = "bj"  # any region says where a bucket is
 _REGION_HOST = re.compile(r"[a-z0-9-]+\.bcebos\.com")
 _SIGNATURE_SECONDS = 1800  # how long a signature is valid: the SDK's own default
 _PAGE_SIZE = 1000  # objects per listing or deletion, the limit of the service
+_MAX_QUOTED = 200
 _PERMISSION_HINT = (
     "Grant the user BOSFullControlAccessPolicy, or READ, WRITE and LIST on this bucket. "
     "权限不足，请授予该存储桶的读写权限。"
@@ -84,15 +85,29 @@ class _SdkClient(BosClient):
 
 
 class ObjectStore:
-    """The objects of one account, over connections that belong to one client."""
+    """The objects of one account, over connections that belong to one client.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        now: A clock in seconds that only goes forward.
+        sleep: Waits for some seconds of that clock, before a retry and for a listing that lags behind.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.now, self.sleep = now, sleep
         # The SDK needs an endpoint, which is not used; the keys stay in the settings.
-        endpoint = settings.bos_endpoint or _region_url(_DEFAULT_REGION)
-        self._sdk = _SdkClient(endpoint, self._sdk_request)
+        self._sdk = _SdkClient(_region_url(_DEFAULT_REGION), self._sdk_request)
         self._settings = settings
+        # Whoever sends tasks to this machine, such as to a sandbox, means its data as well: the keys must not
+        # go to the real object storage.
+        is_local = settings.bos_endpoint is None and is_loopback(settings.base_url)
+        self._endpoint = settings.base_url if is_local else settings.bos_endpoint
         self._sender = Sender(settings)
-        self._policy = RetryPolicy(settings.max_retries, settings.max_retry_wait, settings.retry_budget)
+        self.policy = RetryPolicy(settings.max_retries, settings.max_retry_wait, settings.retry_budget)
         self._endpoints: dict[str, str] = {}
 
     def close(self) -> None:
@@ -157,20 +172,12 @@ class ObjectStore:
             page = self._sdk.list_objects(
                 prefix.bucket, max_keys=_PAGE_SIZE, prefix=prefix.key or None, marker=marker
             )
-            if page.contents is None or page.is_truncated is None:
-                raise BadResponseError(f"The listing of {prefix} is not one of the service")
-            for entry in page.contents:
-                if not entry.key.startswith(prefix.key):
-                    raise BadResponseError(
-                        f"The listing of {prefix} contains another key: {entry.key[:200]!r}"
-                    )
-                if with_markers or not entry.key.endswith("/"):
-                    uri = BosUri(prefix.bucket, entry.key)
-                    yield ObjectInfo(uri, int(entry.size), str(entry.etag).strip('"'))
-            if not page.is_truncated:
+            found = _objects_of(page, prefix)
+            yield from (info for info in found if with_markers or not info.uri.key.endswith("/"))
+            if page.is_truncated is False:
                 return
-            following = page.next_marker or (page.contents[-1].key if page.contents else None)
-            if following is None or (marker is not None and following <= marker):
+            following = page.next_marker or (found[-1].uri.key if found else None)
+            if not isinstance(following, str) or (marker is not None and following <= marker):
                 raise BadResponseError(f"The listing of {prefix} does not advance")
             marker = following
 
@@ -182,14 +189,21 @@ class ObjectStore:
         """
         for start in range(0, len(keys), _PAGE_SIZE):
             response = self._sdk.delete_multiple_objects(bucket, [*keys[start : start + _PAGE_SIZE]])
-            failed = [error for error in response.errors or [] if error.code != "NoSuchKey"]
+            errors = response.errors or []
+            if not isinstance(errors, list):
+                raise BadResponseError(
+                    f"The response to a deletion in bucket {bucket} is not one of the service"
+                )
+            failed = [error for error in errors if getattr(error, "code", None) != "NoSuchKey"]
             if failed:
-                first = failed[0]
-                cls = PermissionDeniedError if first.code == "AccessDenied" else ApiError
-                uri = BosUri(bucket, first.key)
+                key, code, message = (
+                    one_line(str(getattr(failed[0], name, None)), _MAX_QUOTED)
+                    for name in ("key", "code", "message")
+                )
+                cls = PermissionDeniedError if code == "AccessDenied" else ApiError
                 raise cls(
-                    f"{len(failed)} objects were not deleted, such as {uri}: {first.message}",
-                    code=first.code,
+                    f"{len(failed)} objects were not deleted, such as {BosUri(bucket, key)}: {message}",
+                    code=code,
                     may_have_been_applied=True,
                 )
 
@@ -210,7 +224,7 @@ class ObjectStore:
         position = start
         if size is not None and position >= size:
             return
-        attempts = _Attempts(self._policy, f"GET {uri}")
+        attempts = _Attempts(self, f"GET {uri}")
         while True:
             headers = {"If-Match": f'"{etag}"'} if etag else {}
             if position:
@@ -280,7 +294,7 @@ class ObjectStore:
 
     def _response(self, request: _Request) -> RawResponse:
         """Send a request, with retries, and return its successful response."""
-        attempts = _Attempts(self._policy, str(request))
+        attempts = _Attempts(self, str(request))
         while True:
             if request.body is not None and not isinstance(request.body, bytes):
                 request.body.seek(0)
@@ -331,8 +345,8 @@ class ObjectStore:
 
     def _endpoint_of(self, bucket: str, params: Mapping[str, str]) -> str:
         """Return scheme and host for a bucket: those of the settings, or of its region, looked up once."""
-        if self._settings.bos_endpoint is not None:
-            return self._settings.bos_endpoint
+        if self._endpoint is not None:
+            return self._endpoint
         if not bucket or "location" in params:
             return _region_url(_DEFAULT_REGION)
         if bucket not in self._endpoints:
@@ -347,27 +361,27 @@ class _Attempts:
     gone counts as deleted.
     """
 
-    def __init__(self, policy: RetryPolicy, request: str) -> None:
-        self._policy = policy
+    def __init__(self, store: ObjectStore, request: str) -> None:
+        self._store = store
         self._request = request
         self.restart()
 
     def restart(self) -> None:
         """Begin anew: a download has advanced."""
         self._numbers = count(1)
-        self._started = time.monotonic()
+        self._started = self._store.now()
 
     def pause_or_raise(self, error: QfTasksError) -> None:
         """Wait until the next attempt, or raise the error of the last one."""
-        number, policy = next(self._numbers), self._policy
+        number, policy = next(self._numbers), self._store.policy
         error.attempts = number
         delay = policy.delay(number, error.retry_after)
-        resumed = time.monotonic() - self._started + delay
+        resumed = self._store.now() - self._started + delay
         is_in_time = delay <= policy.max_wait and resumed < policy.budget
         if not _is_retryable(error) or number > policy.max_retries or not is_in_time:
             raise error
         _logger.warning("%s failed (%s), attempt %d; retrying in %.1f s", self._request, error, number, delay)
-        time.sleep(delay)
+        self._store.sleep(delay)
 
 
 class _ParsedResponse:
@@ -385,6 +399,21 @@ class _ParsedResponse:
 
     def close(self) -> None:
         """Nothing is left open."""
+
+
+def _objects_of(page: BceResponse, prefix: BosUri) -> list[ObjectInfo]:
+    """Return the objects in a page of a listing, all of whose keys must begin with the prefix."""
+    if not isinstance(page.contents, list) or not isinstance(page.is_truncated, bool):
+        raise BadResponseError(f"The listing of {prefix} is not one of the service")
+    found = []
+    for entry in page.contents:
+        key, size, etag = (getattr(entry, name, None) for name in ("key", "size", "etag"))
+        if not isinstance(key, str) or not isinstance(size, int) or size < 0 or not isinstance(etag, str):
+            raise BadResponseError(f"The listing of {prefix} has an object without key, size or ETag")
+        if not key.startswith(prefix.key):
+            raise BadResponseError(f"The listing of {prefix} contains another key: {key[:_MAX_QUOTED]!r}")
+        found.append(ObjectInfo(BosUri(prefix.bucket, key), size, etag.strip('"')))
+    return found
 
 
 def _extent(response: StreamedResponse, uri: BosUri, position: int) -> tuple[int, str]:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
+from qf_tasks._operations.retry import poll_delays
 from qf_tasks.data import jsonl
 from qf_tasks.data.models import Record, Result, Upload
 from qf_tasks.data.results import join, parse_results
 from qf_tasks.data.uri import BosUri, ObjectInfo
-from qf_tasks.errors import BadResponseError, InvalidArgumentError, NotFoundError
-from qf_tasks.models import Task
+from qf_tasks.errors import BadResponseError, InvalidArgumentError, NotFoundError, QfTasksError
+from qf_tasks.models import RunStatus, Task
 
 if TYPE_CHECKING:
     from qf_tasks.data.store import ObjectStore
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 OnProgress = Callable[[int, int], object]
 Part = TypeVar("Part")
 
+# Seconds that a listing may lag behind what was stored, and the longest pause before another: choices, since
+# nothing is documented.
+LISTING_LAG = 15.0
+_LONGEST_DELAY = 3.0
 _MAX_WORKERS = 4  # more connections at the same time are not faster
 _CHUNK = 1 << 20
 
@@ -65,7 +71,7 @@ def send(
         with parts[uri].path.open("rb") as file:
             store.put(uri, file, parts[uri].size, parts[uri].md5)
 
-    for uri in _side_by_side(put, missing):
+    for uri in side_by_side(put, missing):
         done += parts[uri].size
         on_progress(done, total)
     _check_complete(store, directory, {uri: part.size for uri, part in parts.items()})
@@ -87,11 +93,24 @@ def read_records(store: ObjectStore, source: BosUri | ObjectInfo) -> Iterator[Re
 
 def results(store: ObjectStore, task: Task, *, missing: bool) -> Iterator[Result]:
     """Iterate over the results of a task; with `missing`, joined with its input."""
-    found = read_results(store, _listed(store, output_of(task)))
+    found = read_results(store, outputs(store, task))
     if not missing:
         return found
     source = BosUri.parse(task.input_bos_uri, "input_bos_uri")
     return join(found, lambda: records(store, source))
+
+
+def outputs(store: ObjectStore, task: Task) -> list[ObjectInfo]:
+    """Return the files with the results of a task, in the order of their keys.
+
+    Raises:
+        NotFoundError: There are none.
+    """
+    directory = output_of(task)
+    seconds = _seconds_of_lag(task)
+    count = _count_inputs(store, task) if seconds > 0 else 1
+    found = list_until(store, directory, lambda found: len(found) >= count, seconds)
+    return _not_empty(found, directory)
 
 
 def output_of(task: Task) -> BosUri:
@@ -111,8 +130,7 @@ def output_of(task: Task) -> BosUri:
 
 def download(store: ObjectStore, task: Task, path: Path, on_progress: OnProgress) -> Path:
     """Write the output of a task to one file, or each of its files into a directory."""
-    directory = output_of(task)
-    sources = _listed(store, directory)
+    directory, sources = output_of(task), outputs(store, task)
     total = sum(source.size for source in sources)
     done = 0
     on_progress(done, total)
@@ -129,7 +147,7 @@ def download(store: ObjectStore, task: Task, path: Path, on_progress: OnProgress
             for _size in _download_file(store, [source], target):
                 pass
 
-    for source in _side_by_side(fetch, sources):
+    for source in side_by_side(fetch, sources):
         done += source.size
         on_progress(done, total)
     return path
@@ -150,13 +168,51 @@ def read_results(store: ObjectStore, sources: Iterable[ObjectInfo]) -> Iterator[
         yield from parse_results(file_lines, str(source.uri))
 
 
+def list_until(
+    store: ObjectStore,
+    directory: BosUri,
+    is_complete: Callable[[list[ObjectInfo]], bool],
+    seconds: float = LISTING_LAG,
+) -> list[ObjectInfo]:
+    """Return the objects in a directory, listed again for some seconds while they are not complete."""
+    deadline = store.now() + seconds
+    for delay in poll_delays(_LONGEST_DELAY):
+        found = sorted(store.list(directory))
+        if is_complete(found) or store.now() + delay > deadline:
+            return found
+        store.sleep(delay)
+    raise AssertionError("the delays have no end")
+
+
+def _seconds_of_lag(task: Task) -> float:
+    """Return for how long the output of a task may still not be listed whole, although it has ended."""
+    if task.run_status != RunStatus.DONE:
+        return 0.0  # whatever there is of its output
+    if task.finish_time is None:
+        return LISTING_LAG
+    since_end = (datetime.now(UTC) - task.finish_time).total_seconds()
+    return LISTING_LAG - max(0.0, since_end)  # the clock of this machine may be behind
+
+
+def _count_inputs(store: ObjectStore, task: Task) -> int:
+    """Return how many files of output are expected: one for each of the input, if that can be listed."""
+    try:
+        source = BosUri.parse(task.input_bos_uri, "input_bos_uri")
+        return max(1, sum(1 for _ in store.list(source.directory)))
+    except QfTasksError:
+        return 1
+
+
 def _listed(store: ObjectStore, directory: BosUri) -> list[ObjectInfo]:
     """Return the objects in a directory, in the order of their keys.
 
     Raises:
         NotFoundError: There are none.
     """
-    found = sorted(store.list(directory))
+    return _not_empty(sorted(store.list(directory)), directory)
+
+
+def _not_empty(found: list[ObjectInfo], directory: BosUri) -> list[ObjectInfo]:
     if not found:
         raise NotFoundError(f"There are no objects in {directory}")
     return found
@@ -168,8 +224,12 @@ def _is_same(info: ObjectInfo | None, part: jsonl.Shard) -> bool:
 
 def _check_complete(store: ObjectStore, directory: BosUri, expected: dict[BosUri, int]) -> None:
     """Check that a directory has what was sent, and nothing else."""
-    found = {info.uri: info.size for info in store.list(directory)}
-    if found != expected:
+
+    def is_complete(found: list[ObjectInfo]) -> bool:
+        return {info.uri: info.size for info in found} == expected
+
+    found = list_until(store, directory, is_complete)
+    if not is_complete(found):
         raise BadResponseError(
             f"{directory} does not list what was uploaded: it has {len(found)} objects, not {len(expected)}, "
             "or of another size",
@@ -234,7 +294,7 @@ def _relative_path(uri: BosUri, directory: BosUri) -> PurePosixPath:
     return PurePosixPath(relative)
 
 
-def _side_by_side(work: Callable[[Part], None], parts: Sequence[Part]) -> Iterator[Part]:
+def side_by_side(work: Callable[[Part], None], parts: Sequence[Part]) -> Iterator[Part]:
     """Work on several parts at a time, and yield each when it is done; after a failure none is begun."""
     with ThreadPoolExecutor(_MAX_WORKERS, thread_name_prefix="qf-tasks-data") as pool:
         futures = {pool.submit(work, part): part for part in parts}

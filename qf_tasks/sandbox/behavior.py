@@ -71,6 +71,9 @@ class ServerBehavior:
     # A choice: whether storing an object heeds `If-Match` and `If-None-Match`.
     conditional_put: bool = True
 
+    # A choice: seconds of the sandbox's clock after an object was stored until it is listed.
+    object_list_delay: float = 0.0
+
     # The shape of `output` in a result: `output.result` of older models, or `output.choices` of newer ones.
     output_shape: Literal["result", "choices"] = "result"
 

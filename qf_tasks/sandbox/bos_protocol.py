@@ -129,7 +129,8 @@ class ObjectOperations:
         """Return a page of objects."""
         prefix, delimiter, marker = (self._query.get(name, "") for name in ("prefix", "delimiter", "marker"))
         size = self._number("maxKeys", _MAX_KEYS, _MAX_KEYS)
-        page = self._bucket.page(prefix, delimiter, marker, size)
+        listed_until = self.now - self.behavior.object_list_delay
+        page = self._bucket.page(prefix, delimiter, marker, size, listed_until)
         document: dict[str, Any] = {
             "name": self._bucket.name,
             "prefix": prefix,

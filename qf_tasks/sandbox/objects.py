@@ -69,12 +69,17 @@ class Bucket:
                 return
             yield keys[index]
 
-    def page(self, prefix: str, delimiter: str, marker: str, size: int) -> Page:
-        """Return a page of the keys after `marker`; those that `delimiter` ends count as one prefix."""
+    def page(self, prefix: str, delimiter: str, marker: str, size: int, listed_until: float) -> Page:
+        """Return a page of the keys after `marker`; those that `delimiter` ends count as one prefix.
+
+        Objects that were stored later than `listed_until` are left out.
+        """
         keys: list[str] = []
         prefixes: list[str] = []
         last = marker
         for key in self.keys(prefix, marker):
+            if self.objects[key].modified > listed_until:
+                continue
             name, found, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
             entry = prefix + name + found if found else key
             if found and entry == last:  # in the prefix that came last

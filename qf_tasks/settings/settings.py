@@ -56,7 +56,8 @@ class Settings(BaseSettings):
         access_key: The access key of an IAM pair (安全认证 Access Key).
         secret_key: The secret key of the same pair.
         base_url: Scheme and host of the service; https, or http on loopback.
-        bos_endpoint: Scheme and host of the object storage; default None, that of the bucket's region.
+        bos_endpoint: Scheme and host of the object storage; default None, `base_url` if that is on loopback,
+            otherwise that of the bucket's region.
         request_timeout: Deadline of one attempt, in seconds; default 60.
         max_retries: How often a request is retried after the first attempt; default 3.
         max_retry_wait: The longest delay before a retry, in seconds; default 60.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from tests.benchmarks import calls, imports, many, waits
+from tests.benchmarks import calls, data, imports, many, waits
 from tests.benchmarks.measuring import FULL, QUICK, Case, Figure, Size
 
 CASES: dict[str, Callable[[Size], Case]] = {
@@ -23,6 +23,9 @@ CASES: dict[str, Callable[[Size], Case]] = {
     "waits": waits.waits,
     "gets": waits.gets,
     "listing": many.listing,
+    "shards": data.shards,
+    "small": data.small_objects,
+    "results": data.join_results,
     "import": imports.imports,
 }
 _REACHING_IN = ("QIANFAN_", "QF_TASKS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")

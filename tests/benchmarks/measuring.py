@@ -24,6 +24,11 @@ class Size:
     processes: int
     gets: int
     wait_seconds: float
+    shards: int
+    shard_rounds: int
+    small_objects: int
+    results: int
+    join_rounds: int
 
 
 FULL = Size(
@@ -36,6 +41,11 @@ FULL = Size(
     processes=15,
     gets=2000,
     wait_seconds=6.0,
+    shards=100,
+    shard_rounds=3,
+    small_objects=1000,
+    results=1_000_000,
+    join_rounds=1,
 )
 QUICK = Size(
     calls=3,
@@ -47,6 +57,11 @@ QUICK = Size(
     processes=1,
     gets=4,
     wait_seconds=0.2,
+    shards=2,
+    shard_rounds=1,
+    small_objects=10,
+    results=1000,
+    join_rounds=1,
 )
 
 

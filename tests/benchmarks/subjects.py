@@ -35,7 +35,7 @@ def facade(server: Server, clock: Clock | None = None) -> TaskClient:
     class TimedClient(TaskClient):
         _clock: ClassVar[Clock] = clock or Clock()
 
-    return TimedClient(_settings(server))
+    return TimedClient(settings_of(server))
 
 
 def async_facade(server: Server, clock: AsyncClock | None = None) -> AsyncTaskClient:
@@ -44,14 +44,16 @@ def async_facade(server: Server, clock: AsyncClock | None = None) -> AsyncTaskCl
     class TimedClient(AsyncTaskClient):
         _clock: ClassVar[AsyncClock] = clock or AsyncClock()
 
-    return TimedClient(_settings(server))
+    return TimedClient(settings_of(server))
 
 
-def _settings(server: Server) -> Settings:
+def settings_of(server: Server) -> Settings:
+    """Return the settings of clients of a server."""
     return Settings(
         access_key=server.access_key,
         secret_key=server.secret_key,
         base_url=server.url,
+        bos_endpoint=server.url,
         ca_bundle=server.ca_bundle if server.url.startswith("https") else None,
     )
 

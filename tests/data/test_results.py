@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 from traceback import walk_tb
@@ -20,7 +21,7 @@ from qf_tasks import (
     TaskStateError,
 )
 from qf_tasks.data.facades import Data
-from qf_tasks.sandbox import Fault, Sandbox
+from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 BREAKS = [Fault.truncated(), Fault.reset_before(), Fault.reset_after(), Fault.status(503), Fault.html(502)]
 
@@ -241,9 +242,73 @@ def test_results_of_a_task_that_runs_raise(data: Data, sandbox: Sandbox) -> None
         next(data.results(task_id))
 
 
-def test_results_of_a_task_without_output_raise_not_found(data: Data, sandbox: Sandbox) -> None:
+def test_results_of_a_task_without_output_raise_not_found(make_blocking_data: Any, sandbox: Sandbox) -> None:
     with pytest.raises(NotFoundError):
-        next(data.results(sandbox.add_task()))
+        next(make_blocking_data().results(sandbox.add_task()))
+
+
+def task_of_two_files(sandbox: Sandbox, **fields: Any) -> str:
+    """Return a task that ended at this moment, whose input has two files, and the first of its output."""
+    for name in "ab":
+        sandbox.put(f"bos:/bucket/in/{name}.jsonl", '{"id": "1", "query": "q"}\n')
+    sandbox.advance(100)
+    uris = {"inputBosUri": "bos:/bucket/in/", "outputBosUri": "bos:/bucket/out/"}
+    task_id = sandbox.add_task(fields=uris, **fields)
+    sandbox.put(f"{output_of(sandbox, task_id)}/a.jsonl", '{"id": "1", "output": {"result": "a"}}\n')
+    return task_id
+
+
+@pytest.mark.parametrize("sandbox", [ServerBehavior(object_list_delay=10)], indirect=True)
+def test_results_wait_until_as_many_files_are_listed_as_the_input_has(
+    make_blocking_data: Any, sandbox: Sandbox
+) -> None:
+    task_id = task_of_two_files(sandbox)
+    sandbox.advance(9)
+    sandbox.put(f"{output_of(sandbox, task_id)}/b.jsonl", '{"id": "1", "output": {"result": "b"}}\n')
+
+    results = list(make_blocking_data().results(task_id))
+
+    assert [result.text for result in results] == ["a", "b"]
+
+
+@pytest.mark.parametrize("sandbox", [ServerBehavior(object_list_delay=10)], indirect=True)
+def test_download_waits_for_a_listing_that_lags_behind(
+    make_blocking_data: Any, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    path = make_blocking_data().download(task_of_two_files(sandbox), tmp_path / "results.jsonl")
+
+    assert '"a"' in path.read_text()
+
+
+def test_results_of_a_file_that_never_appears_are_those_of_the_others(
+    make_blocking_data: Any, sandbox: Sandbox
+) -> None:
+    started = sandbox.now
+
+    results = list(make_blocking_data().results(task_of_two_files(sandbox)))
+
+    assert [result.text for result in results] == ["a"]
+    assert sandbox.now - started < timedelta(seconds=100 + 16)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"run_status": "Stopped"}, {"finish_time": datetime(2026, 1, 1, tzinfo=UTC)}]
+)
+def test_results_of_a_task_that_was_stopped_or_ended_long_ago_do_not_wait(
+    data: Data, sandbox: Sandbox, fields: dict[str, Any]
+) -> None:
+    results = list(data.results(task_of_two_files(sandbox, **fields)))
+
+    assert [result.text for result in results] == ["a"]
+    assert count(sandbox, "ListObjects") == 1
+
+
+def test_results_of_an_input_that_cannot_be_listed_do_not_depend_on_it(
+    data: Data, sandbox: Sandbox, task_with_output: str
+) -> None:
+    sandbox.inject(Fault.status(403, code="AccessDenied"), action="ListObjects")
+
+    assert len(list(data.results(task_with_output))) == 2
 
 
 def test_results_of_a_missing_task_raise(data: Data) -> None:

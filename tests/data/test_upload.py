@@ -144,13 +144,21 @@ def test_upload_whose_part_fails_raises_and_then_sends_only_the_rest(
     assert stored(sandbox) == b"".join(jsonl.lines(RECORDS))
 
 
-def test_upload_that_is_not_listed_whole_raises(data: Data, sandbox: Sandbox) -> None:
-    sandbox.inject(Fault.transform(lambda page: {**page, "contents": []}), action="ListObjects", skip=1)
+@pytest.mark.parametrize("sandbox", [ServerBehavior(object_list_delay=10)], indirect=True)
+def test_upload_waits_for_a_listing_that_lags_behind(make_blocking_data: Any, sandbox: Sandbox) -> None:
+    make_blocking_data().upload(RECORDS, DIRECTORY)
 
+    assert count(sandbox, "PutObject") == 1
+    assert count(sandbox, "ListObjects") > 2
+
+
+@pytest.mark.parametrize("sandbox", [ServerBehavior(object_list_delay=3600)], indirect=True)
+def test_upload_that_is_not_listed_whole_raises(make_blocking_data: Any, sandbox: Sandbox) -> None:
     with pytest.raises(QfTasksError, match="does not list what was uploaded") as caught:
-        data.upload(RECORDS, DIRECTORY)
+        make_blocking_data().upload(RECORDS, DIRECTORY)
 
     assert caught.value.retryable
+    assert count(sandbox, "ListObjects") < 20
 
 
 @pytest.mark.parametrize("sandbox", [ServerBehavior(missing_buckets_refused=True)], indirect=True)

@@ -40,6 +40,10 @@ _valid: dict[str, st.SearchStrategy[Any]] = {
     "newer_than": st.none() | _ages,
     "idempotency_key": st.just("daily"),
     "reuse_within": _ages,
+    "records": st.just([{"query": "你好"}]),
+    "bos_uri": st.just("bos:/bucket/job/"),
+    "max_records_per_task": st.sampled_from([None, 1]),
+    "shard_retries": st.sampled_from([0, 1]),
     "marker": st.sampled_from([None, "infer-1"]),
     "page_size": st.sampled_from([1, 100]),
     "limit": st.sampled_from([None, 1]),
@@ -65,7 +69,10 @@ def _arguments(data: st.DataObject, method: str) -> dict[str, Any]:
     """Draw arguments of a method: at most two are any value, the others are valid or left out."""
     names = [*inspect.signature(getattr(TaskClient, method)).parameters][1:]
     odd = data.draw(st.sets(st.sampled_from(names), max_size=2)) if names else set[str]()
-    required = {"task", "tasks", "plan", "action", "params", "idempotency_key", *CREATION, *odd}
+    required = {"task", "tasks", "plan", "action", "params", "idempotency_key", "records", "bos_uri"} | {
+        *CREATION,
+        *odd,
+    }
     used = [name for name in names if name in required or data.draw(st.booleans(), name)]
     return {name: data.draw(_odd if name in odd else _valid.get(name, st.none()), name) for name in used}
 
@@ -84,8 +91,8 @@ def test_method_with_any_arguments_accepts_or_rejects_them_before_a_request(
             arguments["plan"] = plan_of(client)
         try:
             result = getattr(client, method)(**arguments)
-        except InvalidArgumentError:
-            assert sandbox.requests == []
+        except InvalidArgumentError:  # `submit` reads what is there before it reads records
+            assert {request.method for request in sandbox.requests} <= {"GET"}
         except QfTasksError:
             assert sandbox.requests
         else:
