@@ -24,7 +24,7 @@ Work = Callable[[OnProgress], "BulkReport"]
 def run(terminal: Terminal, doing: str, total: int, max_workers: int, work: Work) -> None:
     """Do the work, print its report, and set the exit code."""
     try:
-        report = _followed(terminal, doing, total, max_workers, work)
+        report = _with_progress(terminal, doing, total, max_workers, work)
     except BaseException as error:
         if partial := getattr(error, "report", None):
             _show(terminal, partial)
@@ -35,9 +35,9 @@ def run(terminal: Terminal, doing: str, total: int, max_workers: int, work: Work
     _show(terminal, report)
 
 
-def _followed(terminal: Terminal, doing: str, total: int, max_workers: int, work: Work) -> BulkReport:
+def _with_progress(terminal: Terminal, doing: str, total: int, max_workers: int, work: Work) -> BulkReport:
     """Do the work behind a progress display, and keep count of the tasks in flight."""
-    view = progress.Bulk(terminal, doing, total)
+    view = progress.BulkProgress(terminal, doing, total)
 
     def on_progress(outcome: BulkOutcome, done: int, total: int) -> None:
         terminal.in_flight = min(max_workers, total - done)

@@ -126,11 +126,11 @@ def duration(text: str, option: str) -> float:
     return seconds
 
 
-def limit(text: str, option: str) -> float | None:
+def time_limit(text: str, option: str) -> float | None:
     """Return a time limit in seconds, None for `none`."""
     return None if text.strip().lower() == "none" else duration(text, option)
 
 
-def given(**values: object) -> dict[str, Any]:
+def not_none(**values: object) -> dict[str, Any]:
     """Return the keywords that have a value; the others keep the default of the method."""
     return {name: value for name, value in values.items() if value is not None}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from qf_tasks.cli.tables import Row
 
 
-class Chosen(TypedDict):
+class SettingsKeywords(TypedDict):
     """Where the settings come from, as keywords of the client: never a key."""
 
     profile: str | None
@@ -78,10 +78,10 @@ class Terminal:
         """Return a client for the account that the user chose."""
         from qf_tasks import TaskClient
 
-        return TaskClient(**self.chosen)
+        return TaskClient(**self.settings_keywords)
 
     @property
-    def chosen(self) -> Chosen:
+    def settings_keywords(self) -> SettingsKeywords:
         """Where the settings come from, as keywords of the client."""
         return {"profile": self.profile, "config_file": self.config_file, "env_file": self.env_file}
 

@@ -126,7 +126,7 @@ class Step(_Timed):
         return Text(self.line(), no_wrap=True, overflow="ellipsis")
 
 
-class Transfer(_Timed):
+class TransferProgress(_Timed):
     """Bytes that are sent or received: how many, how fast, how long; and a step before and after."""
 
     def __init__(self, terminal: Terminal, doing: str, *, before: str, after: str | None = None) -> None:
@@ -178,7 +178,7 @@ class Transfer(_Timed):
         return self._bar.get_renderable()
 
 
-class Bulk(_Timed):
+class BulkProgress(_Timed):
     """A bulk operation: how many tasks are done and failed, what it waits for, how long it will take."""
 
     def __init__(self, terminal: Terminal, doing: str, total: int) -> None:
@@ -270,7 +270,7 @@ def _with_bar(doing: str, done: int, total: int, facts: str, unit: str = "") -> 
     return Group(bar, Text(facts, "dim", no_wrap=True, overflow="ellipsis"))
 
 
-class Waited(_Timed):
+class WaitProgress(_Timed):
     """The tasks that are waited for, as they were last seen."""
 
     _COLUMNS = ("task_id", "run_status", "records_done", "age", "name")

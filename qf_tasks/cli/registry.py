@@ -31,7 +31,7 @@ def terminal_of(context: typer.Context) -> Terminal:
     return context.ensure_object(Terminal)
 
 
-def _store(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+def _store_global(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
     """Keep a global option, whether it was given before the command or after it."""
     if value and param.name == "output":
         setattr(terminal_of(context), _FORMATS[value], True)
@@ -121,7 +121,7 @@ app: typer.Typer = typer.Typer(
 
 
 # An option of every command: it is stored on the terminal, and not passed to the command.
-_global = partial(typer.Option, callback=_store, expose_value=False)
+_global = partial(typer.Option, callback=_store_global, expose_value=False)
 
 
 @app.callback()

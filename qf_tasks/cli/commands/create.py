@@ -97,7 +97,7 @@ def create(
     [...], "errors": [...]}.
     """
     terminal = terminal_of(context)
-    one = options.given(
+    one = options.not_none(
         name=name,
         input_bos_uri=input_bos_uri,
         output_bos_uri=output_bos_uri,
@@ -111,10 +111,10 @@ def create(
         idempotency_key=idempotency_key,
     )
     slot_wait = None if quota_timeout is None else options.duration(quota_timeout, "--quota-timeout")
-    shared = options.given(reuse_within=reuse_within, quota_timeout=slot_wait)
+    shared = options.not_none(reuse_within=reuse_within, quota_timeout=slot_wait)
     if reuse_within is not None:
         options.duration(reuse_within, "--reuse-within")
-    wait_time = options.limit(timeout, "--timeout")
+    wait_time = options.time_limit(timeout, "--timeout")
     planned = _planned(one, from_file, shared)
     if dry_run:
         _show_plan(terminal, planned)
@@ -242,7 +242,7 @@ class _Creation:
             terminal.show_rows(rows, _COLUMNS, piped=_COLUMNS if self._is_alone else _PIPED)
         elif not (self._is_awaited and created):  # the wait prints the one object
             account = self._client.account.model_dump(mode="json")
-            tasks = [options.given(**fields) for fields in created]
+            tasks = [options.not_none(**fields) for fields in created]
             terminal.show_json({"account": account, "tasks": tasks, "errors": self.failed_as_json()})
         failed = [(row.spec.position, row.error) for row in self._rows if row.error]
         report_each(terminal, failed)
@@ -252,7 +252,10 @@ class _Creation:
     def failed_as_json(self) -> list[dict[str, object]]:
         """Return the JSON of the tasks that were not created."""
         return [
-            {**options.given(**row.fields()), **(as_object(self._terminal, row.error) if row.error else {})}
+            {
+                **options.not_none(**row.fields()),
+                **(as_object(self._terminal, row.error) if row.error else {}),
+            }
             for row in self._rows
             if not row.task_id
         ]

@@ -62,7 +62,7 @@ def upload(
         if dry_run:
             _show_upload_plan(terminal, client.data.plan(source))
             return
-        view = progress.Transfer(terminal, "Uploading", before="Checking records")
+        view = progress.TransferProgress(terminal, "Uploading", before="Checking records")
         with progress.shown(terminal, view), note_on_interrupt(SENT):
             done = client.data.upload(source, bos_uri, on_progress=view.update)
     if terminal.as_json:
@@ -165,7 +165,7 @@ def download(
     object: {"path", "bytes"}.
     """
     terminal = terminal_of(context)
-    view = progress.Transfer(terminal, "Downloading", before="Listing files")
+    view = progress.TransferProgress(terminal, "Downloading", before="Listing files")
     with terminal.client() as client, progress.shown(terminal, view), note_on_interrupt(_RECEIVED):
         written = client.data.download(task, path, on_progress=view.update)
     if terminal.as_json:

@@ -100,7 +100,7 @@ def delete(
     if ids.STDIN in task_ids and not (yes or dry_run):
         raise typer.BadParameter("required to delete ids from stdin", param_hint="--yes")
     wanted = ids.read(task_ids, max_tasks)
-    timeout = options.limit(stop_timeout, "--stop-timeout")
+    timeout = options.time_limit(stop_timeout, "--stop-timeout")
     with terminal.client() as client:
         if dry_run:
             _preview(terminal, client, wanted, stop_first=stop_first)

@@ -83,7 +83,7 @@ def submit(
     """
     terminal = terminal_of(context)
     limits = run_limits(timeout, poll_interval)
-    parameters = options.given(
+    parameters = options.not_none(
         records=records_in(records),
         bos_uri=bos_uri,
         endpoint=endpoint,
@@ -152,7 +152,7 @@ def run(
     terminal = terminal_of(context)
     check_target(target)
     limits = run_limits(timeout, poll_interval)
-    parameters = options.given(
+    parameters = options.not_none(
         records=records_in(records),
         bos_uri=bos_uri,
         endpoint=endpoint,
@@ -296,16 +296,16 @@ def retry_failures(
 def run_limits(timeout: str, poll_interval: str) -> dict[str, Any]:
     """Return the keywords of a wait for a job."""
     return {
-        "timeout": options.limit(timeout, "--timeout"),
+        "timeout": options.time_limit(timeout, "--timeout"),
         "poll_interval": options.duration(poll_interval, "--poll-interval"),
     }
 
 
-def _upload_view(terminal: Terminal) -> progress.Transfer:
-    return progress.Transfer(terminal, "Uploading", before="Checking records", after="Creating tasks")
+def _upload_view(terminal: Terminal) -> progress.TransferProgress:
+    return progress.TransferProgress(terminal, "Uploading", before="Checking records", after="Creating tasks")
 
 
-def _submitted(client: TaskClient, parameters: dict[str, Any], view: progress.Transfer) -> Job:
+def _submitted(client: TaskClient, parameters: dict[str, Any], view: progress.TransferProgress) -> Job:
     """Submit records; a task whose create failed for the time being is created by whoever runs the job."""
     try:
         with progress.shown(view.terminal, view), note_on_interrupt(SENT):

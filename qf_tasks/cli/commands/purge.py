@@ -53,8 +53,8 @@ def purge(
     `delete`; with --dry-run --json the plan, which --plan applies.
     """
     terminal = terminal_of(context)
-    timeout = options.limit(stop_timeout, "--stop-timeout")
-    criteria = options.given(
+    timeout = options.time_limit(stop_timeout, "--stop-timeout")
+    criteria = options.not_none(
         run_status=options.states(run_status), name=name, older_than=older_than, creator=creator
     )
     if plan and (criteria or keep_newest or stop_first):

@@ -124,7 +124,7 @@ def list_(
     chosen = _columns(columns, "--columns")
     descending, key = _sorting(sort)
     pause = options.duration(interval, "--interval")
-    criteria = options.given(
+    criteria = options.not_none(
         run_status=options.states(run_status),
         name=name,
         creator=creator,

@@ -65,7 +65,7 @@ def configure(
         return
     access_key = terminal.prompt("Access key:")
     secret_key = keyfile.ask_secretly("Secret key (not shown): ")
-    values = options.given(access_key=access_key, secret_key=secret_key, base_url=base_url)
+    values = options.not_none(access_key=access_key, secret_key=secret_key, base_url=base_url)
     with qf_tasks.TaskClient(qf_tasks.Settings(**values)) as client:
         if check:
             with progress.shown(terminal, progress.Step(terminal, "Checking the keys")):
@@ -123,10 +123,10 @@ def config(
     from qf_tasks import Settings
     from qf_tasks.settings import inspect_sources
 
-    sources = inspect_sources(**terminal.chosen)
+    sources = inspect_sources(**terminal.settings_keywords)
     settings, failure = None, None
     try:
-        settings = Settings.load(**terminal.chosen)
+        settings = Settings.load(**terminal.settings_keywords)
     except QfTasksError as error:
         failure = error
     if terminal.as_json:
@@ -209,7 +209,7 @@ def doctor(
 
     terminal = terminal_of(context)
     with progress.shown(terminal, progress.Step(terminal, "Checking settings, network and keys")):
-        diagnosis = diagnose(bos_uri=bos_uri, **terminal.chosen)
+        diagnosis = diagnose(bos_uri=bos_uri, **terminal.settings_keywords)
     if not diagnosis.ok:
         failed = [check.error for check in diagnosis.checks if check.error]
         terminal.exit_code = exit_code_of_kinds(failed[:1])

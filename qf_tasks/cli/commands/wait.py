@@ -48,7 +48,7 @@ def wait(
     """
     terminal = terminal_of(context)
     wanted = ids.read(task_ids, max_tasks)
-    wait_time = options.limit(timeout, "--timeout")
+    wait_time = options.time_limit(timeout, "--timeout")
     interval = options.duration(poll_interval, "--poll-interval")
     terminal.as_json |= events
     with terminal.client() as client:
@@ -71,7 +71,7 @@ class Watch:
         self._client = client
         self._task_ids = task_ids
         self._events = events
-        self._view = progress.Waited(terminal, len(task_ids))
+        self._view = progress.WaitProgress(terminal, len(task_ids))
         self._found = Lookup(not_created=list(not_created))
 
     def run(self, timeout: float | None, poll_interval: float) -> None:
