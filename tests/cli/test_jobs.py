@@ -164,7 +164,22 @@ def test_run_terminated_during_the_upload_stops_no_job(run: Run, own_sandbox: Sa
     code, out, err = run(*_RUN, "--on-terminate", "stop")
 
     assert (code, json.loads(out)["state"], own_sandbox.tasks) == (143, None, {})
-    assert err.splitlines()[-2:] == ["Nothing was submitted.", "Interrupted."]
+    assert err.splitlines()[-2:] == [
+        f"Submitting was interrupted; check: qf-tasks status {_JOB}",
+        "Interrupted.",
+    ]
+
+
+def test_run_that_cannot_be_stopped_says_how(run: Run, own_sandbox: Sandbox) -> None:
+    own_sandbox.inject(
+        Fault.transform(interrupt_with(signal.SIGTERM)), action="DescribeBatchInferenceTasks", skip=4
+    )
+    own_sandbox.inject(Fault.status(403, code="AccessDenied"), action="StopBatchInferenceTask", times=None)
+
+    code, out, err = run(*_RUN, "--on-terminate", "stop")
+
+    assert (code, json.loads(out)["exit_code"]) == (143, 143)
+    assert f"; run: qf-tasks stop {_JOB}\n" in err
 
 
 def test_status_of_a_job_as_json_is_its_model(run: Run) -> None:

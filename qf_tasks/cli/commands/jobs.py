@@ -25,7 +25,7 @@ from qf_tasks.cli.transfers import (
     report_results,
     write_results,
 )
-from qf_tasks.errors import NotFoundError, QfTasksError
+from qf_tasks.errors import QfTasksError
 
 if TYPE_CHECKING:
     from qf_tasks import Job, JobDeletion, JobStatus, TaskClient
@@ -182,6 +182,7 @@ class _Run:
         self._target = target
         self._ordered = ordered
         self._upload = _upload_view(terminal)
+        self._is_submitted = False
         self._status: JobStatus | None = None
         self._outcomes: Counter[str] | None = None
 
@@ -195,8 +196,9 @@ class _Run:
                 self._stop(interrupt)
             self._show({"error": "KeyboardInterrupt", "message": "Interrupted"}, terminal.interrupt_code)
             raise
-        except QfTasksError as error:
-            self._show(as_object(terminal, error), exit_code_of(type(error)))
+        except (QfTasksError, OSError) as error:
+            code = exit_code_of(type(error)) if isinstance(error, QfTasksError) else FAILED
+            self._show(as_object(terminal, error), code)
             raise
         is_done = self._status is not None and self._status.state == "Done"
         terminal.exit_code = 0 if is_done else FAILED
@@ -206,6 +208,7 @@ class _Run:
 
     def _run(self, parameters: dict[str, Any], limits: dict[str, Any]) -> None:
         job = _submitted(self._client, parameters, self._upload)
+        self._is_submitted = True
         view = progress.JobProgress(self._terminal, job.records)
         try:
             with note_on_interrupt(_RUNNING), progress.shown(self._terminal, view):
@@ -219,18 +222,20 @@ class _Run:
             self._status = self._status or view.status
 
     def _stop(self, interrupt: KeyboardInterrupt) -> None:
-        """Stop the job, if it is certain to be this one: its records were compared when they were sent."""
-        notes: list[str] = getattr(interrupt, "__notes__", [])
-        notes.clear()
-        if self._status is None and not self._upload.is_complete:
-            notes.append("Nothing was submitted.")
+        """Stop the job, if it is certain to be this one and not another in the same directory.
+
+        That is so when its records were compared, which happens before the last of them is sent.
+        """
+        getattr(interrupt, "__notes__", []).clear()
+        if not (self._is_submitted or self._upload.is_complete):
+            interrupt.add_note(f"Submitting was interrupted; check: qf-tasks status {self._bos_uri}")
             return
         try:
             self._status = self._client.job(self._bos_uri).stop()
-        except NotFoundError:
-            notes.append("Nothing was submitted.")
+        except QfTasksError as error:
+            interrupt.add_note(f"The job was not stopped ({error}); run: qf-tasks stop {self._bos_uri}")
         else:
-            notes.append(f"The job is {self._status.state}.")
+            interrupt.add_note(f"The job is {self._status.state}.")
 
     def _show(self, error: dict[str, object] | None, exit_code: int) -> None:
         status = self._status.model_dump(mode="json") if self._status else {"state": None}
