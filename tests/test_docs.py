@@ -188,8 +188,11 @@ def split_target(arguments: list[str]) -> list[str]:
 
 
 def prepare_files(example: Example, line: str) -> None:
-    """Make the records that an example uploads, and the plan that an earlier line of it writes."""
+    """Make the records that an example uploads, and the plan or job that an earlier line of it makes."""
     Path("questions.jsonl").write_text('{"id": "1", "query": "How tall is it?"}\n', "utf-8")
+    if job := re.search(r"^qf-tasks [\w-]+ (bos:/my-bucket/jobs/\w+/)", line):
+        with TaskClient() as client:
+            client.submit("questions.jsonl", bos_uri=job[1], endpoint="ernie-x1-turbo-32k").run()
     if "--plan plan.json" in line:
         assert "> plan.json" in example.code
         with TaskClient() as client:
