@@ -114,6 +114,13 @@ class ObjectStore:
         """Close the connections; a later request is rejected."""
         self._sender.close()
 
+    def region(self, bucket: str) -> str:
+        """Return the region of a bucket, such as "bj"."""
+        region = str(self._sdk.get_bucket_location(bucket))
+        if not _REGION_HOST.fullmatch(f"{region}.bcebos.com"):
+            raise BadResponseError(f"The region of bucket {bucket} is not a name: {region[:80]!r}")
+        return region
+
     def put(self, uri: BosUri, body: BinaryIO, size: int, md5: str) -> None:
         """Store an object, checked by its MD5 (in hexadecimal digits); `body` is at its beginning."""
         checksum = b64encode(bytes.fromhex(md5)).decode()
@@ -347,10 +354,7 @@ class ObjectStore:
         if not bucket or "location" in params:
             return _region_url(_DEFAULT_REGION)
         if bucket not in self._endpoints:
-            region = str(self._sdk.get_bucket_location(bucket))
-            if not _REGION_HOST.fullmatch(f"{region}.bcebos.com"):
-                raise BadResponseError(f"The region of bucket {bucket} is not a name: {region[:80]!r}")
-            self._endpoints[bucket] = _region_url(region)
+            self._endpoints[bucket] = _region_url(self.region(bucket))
         return self._endpoints[bucket]
 
 
