@@ -14,7 +14,7 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, BinaryIO
@@ -227,9 +227,6 @@ class ObjectStore:
             failure: QfTasksError
             try:
                 with self._open(_Request("GET", uri, {}, headers)) as response:
-                    if response.status // 100 != 2:
-                        content = b"".join(response.chunks())
-                        raise _error_of(RawResponse(response.status, response.headers, content), f"GET {uri}")
                     found_size, found_etag = _extent(response, uri, position)
                     if (size, etag) not in ((None, None), (found_size, found_etag)):
                         raise BadResponseError(f"{uri} has changed while it was read", code="ObjectChanged")
@@ -248,10 +245,16 @@ class ObjectStore:
                 failure = without_frames(error)
             attempts.pause_or_raise(failure)
 
-    def _open(self, request: _Request) -> AbstractContextManager[StreamedResponse]:
+    @contextmanager
+    def _open(self, request: _Request) -> Iterator[StreamedResponse]:
+        """Send a request once, and offer its successful response while it arrives."""
         url, headers = self._signed(request)
         timeout = self._settings.request_timeout
-        return self._sender.stream(request.method, url, headers, idle_timeout=timeout)
+        with self._sender.stream(request.method, url, headers, idle_timeout=timeout) as response:
+            if response.status // 100 != 2:
+                content = b"".join(response.chunks())
+                raise _rejection(RawResponse(response.status, response.headers, content), request, headers)
+            yield response
 
     def _sdk_request(
         self,
@@ -306,8 +309,7 @@ class ObjectStore:
         _logger.debug("%s: HTTP %d in %.3f s", request, raw.status, raw.elapsed)
         if 200 <= raw.status < 300:
             return raw
-        signature = headers["Authorization"].rpartition("/")[2]
-        raise _error_of(raw._replace(content=redact_bytes(raw.content, [signature])), str(request))
+        raise _rejection(raw, request, headers)
 
     def _signed(self, request: _Request) -> tuple[str, dict[str, str]]:
         """Return the URL of a request, and its headers with a signature of this moment."""
@@ -401,10 +403,11 @@ class _ParsedResponse:
 
 def _objects_of(page: BceResponse, prefix: BosUri) -> list[ObjectInfo]:
     """Return the objects in a page of a listing, all of whose keys must begin with the prefix."""
-    if not isinstance(page.contents, list) or not isinstance(page.is_truncated, bool):
+    entries: Any = page.contents
+    if not isinstance(entries, list) or not isinstance(page.is_truncated, bool):
         raise BadResponseError(f"The listing of {prefix} is not one of the service")
     found = []
-    for entry in page.contents:
+    for entry in entries:
         key, size, etag = (getattr(entry, name, None) for name in ("key", "size", "etag"))
         if not isinstance(key, str) or not isinstance(size, int) or size < 0 or not isinstance(etag, str):
             raise BadResponseError(f"The listing of {prefix} has an object without key, size or ETag")
@@ -437,6 +440,12 @@ def _is_retryable(error: QfTasksError) -> bool:
     return error.code == "BadDigest" or (
         isinstance(error, ServiceUnreachableError | RateLimitError | ServerError) and error.retryable
     )
+
+
+def _rejection(raw: RawResponse, request: _Request, headers: Mapping[str, str]) -> QfTasksError:
+    """Return the error of a response, without the signature that was sent."""
+    signature = headers["Authorization"].rpartition("/")[2]
+    return _error_of(raw._replace(content=redact_bytes(raw.content, [signature])), str(request))
 
 
 def _error_of(raw: RawResponse, request: str) -> QfTasksError:
