@@ -188,6 +188,15 @@ def test_upload_without_permission_names_what_to_grant(data: Data, sandbox: Sand
     assert "BOSFullControlAccessPolicy" in str(caught.value.hint)
 
 
+def test_upload_beyond_the_bandwidth_of_the_bucket_is_repeated(
+    make_blocking_data: Any, sandbox: Sandbox
+) -> None:
+    sandbox.inject(Fault.status(403, code="RequestRateLimitExceeded"), action="PutObject")
+
+    assert make_blocking_data().upload(RECORDS, DIRECTORY).files_sent == 1
+    assert count(sandbox, "PutObject") == 2
+
+
 def test_upload_logs_no_keys(data: Data, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
