@@ -30,9 +30,10 @@ _VERBS = "must|should|cannot|needs|is|are|has|names"
 def names_of(params: Iterable[Any]) -> dict[str, str]:
     """Return how the parameters of a command are written on a command line, by their names in Python.
 
-    A parameter of a command has the name of the library's keyword, whatever its option is called.
+    A parameter of a command has the name of the library's keyword, whatever its option is called. The address
+    of a job may stand in the place of ids.
     """
-    return {
+    return {"bos_uri": "BOS_URI"} | {
         str(param.name): str(param.metavar).rstrip(".")
         if param.param_type_name == "argument"
         else max(param.opts, key=len)

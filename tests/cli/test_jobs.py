@@ -188,14 +188,17 @@ def test_status_of_a_job_as_json_is_its_model(run: Run) -> None:
     assert JobStatus.model_validate_json(run("status", _JOB, "--json").out).shards == 2
 
 
-def test_status_of_a_place_without_a_job_says_so(run: Run, own_sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("command", ["status", "results", "stop"])
+def test_a_place_without_a_job_is_named(run: Run, own_sandbox: Sandbox, command: str) -> None:
     own_sandbox.put("bos:/my-bucket/in/part.jsonl", "{}\n")
 
-    code, _, err = run("status", "bos:/my-bucket/in/")
+    code, _, err = run(command, "bos:/my-bucket/in/")
 
     assert code == 1
     assert err.startswith("Error: There is no job in bos:/my-bucket/in/")
-    assert "client." not in err
+    assert (
+        "Hint: Pass the BOS_URI that the job was submitted with, or submit it with qf-tasks submit.\n" in err
+    )
 
 
 def test_results_of_a_job_waits_and_prints_each_record_once(run: Run) -> None:
