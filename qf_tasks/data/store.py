@@ -401,10 +401,11 @@ class _ParsedResponse:
 
 def _objects_of(page: BceResponse, prefix: BosUri) -> list[ObjectInfo]:
     """Return the objects in a page of a listing, all of whose keys must begin with the prefix."""
-    if not isinstance(page.contents, list) or not isinstance(page.is_truncated, bool):
+    entries: Any = page.contents  # attributes of a `BceResponse` are those of the JSON
+    if not isinstance(entries, list) or not isinstance(page.is_truncated, bool):
         raise BadResponseError(f"The listing of {prefix} is not one of the service")
     found = []
-    for entry in page.contents:
+    for entry in entries:
         key, size, etag = (getattr(entry, name, None) for name in ("key", "size", "etag"))
         if not isinstance(key, str) or not isinstance(size, int) or size < 0 or not isinstance(etag, str):
             raise BadResponseError(f"The listing of {prefix} has an object without key, size or ETag")

@@ -26,7 +26,11 @@ THREADS, READS = 8, 400
 
 
 def store_of(sandbox: Sandbox, **fields: Any) -> closing[ObjectStore]:
-    keys = {"access_key": sandbox.access_key, "secret_key": sandbox.secret_key, "base_url": sandbox.url}
+    keys: dict[str, Any] = {
+        "access_key": sandbox.access_key,
+        "secret_key": sandbox.secret_key,
+        "base_url": sandbox.url,
+    }
     return closing(ObjectStore(Settings(**{**keys, "max_retries": 0, **fields})))
 
 
