@@ -26,12 +26,14 @@ THREADS, READS = 8, 400
 
 
 def store_of(sandbox: Sandbox, **fields: Any) -> closing[ObjectStore]:
-    keys: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "access_key": sandbox.access_key,
         "secret_key": sandbox.secret_key,
         "base_url": sandbox.url,
+        "max_retries": 0,
+        **fields,
     }
-    return closing(ObjectStore(Settings(**{**keys, "max_retries": 0, **fields})))
+    return closing(ObjectStore(Settings(**settings)))
 
 
 def content(store: ObjectStore) -> bytes:
