@@ -26,14 +26,9 @@ THREADS, READS = 8, 400
 
 
 def store_of(sandbox: Sandbox, **fields: Any) -> closing[ObjectStore]:
-    settings: dict[str, Any] = {
-        "access_key": sandbox.access_key,
-        "secret_key": sandbox.secret_key,
-        "base_url": sandbox.url,
-        "max_retries": 0,
-        **fields,
-    }
-    return closing(ObjectStore(Settings(**settings)))
+    keys = {"access_key": sandbox.access_key, "secret_key": sandbox.secret_key, "base_url": sandbox.url}
+    values: dict[str, Any] = {**keys, "max_retries": 0, **fields}
+    return closing(ObjectStore(Settings(**values)))
 
 
 def content(store: ObjectStore) -> bytes:

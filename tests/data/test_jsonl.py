@@ -94,6 +94,14 @@ def test_records_of_a_directory_are_read_in_the_order_of_names(tmp_path: Path) -
     assert [json.loads(line) for line in lines(tmp_path)] == WANTED
 
 
+def test_records_of_several_paths_are_read_in_their_order(tmp_path: Path) -> None:
+    paths = [tmp_path / "z.jsonl", tmp_path / "a.jsonl"]
+    for path, query in zip(paths, "ab", strict=True):
+        path.write_text(json.dumps({"query": query}))
+
+    assert [json.loads(line) for line in lines(paths)] == WANTED
+
+
 @pytest.mark.parametrize(
     ("record", "rule"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -237,6 +238,15 @@ def test_download_of_a_key_that_leads_out_of_the_directory_is_refused(
         data.download(task_with_output, tmp_path / "out")
 
     assert not (tmp_path / "evil").exists()
+
+
+def test_download_to_a_device_is_refused(data: Data, sandbox: Sandbox, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    with pytest.raises(InvalidArgumentError, match="not a device or pipe"):
+        data.download("infer-x", pipe)
+    assert sandbox.requests == []
 
 
 def test_download_into_a_missing_directory_is_refused(data: Data, sandbox: Sandbox, tmp_path: Path) -> None:

@@ -160,3 +160,15 @@ def test_delete_that_fails_keeps_the_data_and_can_be_repeated(submit: Submit, sa
     job.delete(data=True)
 
     assert (sandbox.tasks, sandbox.objects) == ({}, {})
+
+
+def test_delete_of_the_tasks_alone_keeps_the_results(
+    submit: Submit, client: TaskClient, sandbox: Sandbox
+) -> None:
+    submit(3, max_records_per_task=2)
+    sandbox.advance(1000)
+
+    client.job(BOS_URI).delete()
+
+    assert sandbox.tasks == {}
+    assert [result.outcome for result in client.job(BOS_URI).results()] == ["succeeded"] * 3
