@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from qf_tasks import InvalidArgumentError, InvalidRecordError, Record
+from qf_tasks import InvalidArgumentError, InvalidRecordError, Record, Result
 from qf_tasks.data import jsonl
 from qf_tasks.data.jsonl import lines, plan, shards, split_lines
 
@@ -190,6 +190,13 @@ def test_split_lines_of_a_line_without_end_keeps_no_more_than_the_limit() -> Non
 
     assert found == [(None, 1)]
     assert peak < 1_000_000
+
+
+def test_records_and_results_are_members_of_sets_although_they_hold_dicts() -> None:
+    records = {Record("1", "a", {"query": "a"}), Record("1", "a", {"query": "a"})}
+    results = {Result("1", "succeeded", raw={"id": "1"}), Result("1", "succeeded", raw={"id": "1"})}
+
+    assert (len(records), len(results)) == (1, 1)
 
 
 def test_error_of_a_record_names_file_line_and_rule(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from qf_tasks import (
     TaskStateError,
 )
 from qf_tasks.data.facades import Data
+from qf_tasks.data.jsonl import Line
+from qf_tasks.data.results import parse_results
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 BREAKS = [Fault.truncated(), Fault.reset_before(), Fault.reset_after(), Fault.status(503), Fault.html(502)]
@@ -117,13 +119,18 @@ def test_results_with_unreadable_lines_go_on(data: Data, sandbox: Sandbox, task_
 def test_result_of_any_shape_has_an_outcome(
     line: dict[str, Any], outcome: str, text: str | None, error: str | None
 ) -> None:
-    from qf_tasks.data.jsonl import Line
-    from qf_tasks.data.results import parse_results
-
     (result,) = parse_results([Line(json.dumps({"id": "1", **line}).encode(), 1)], "file")
 
     assert (result.outcome, result.text, result.error) == (outcome, text, error)
     assert Result.model_validate_json(result.model_dump_json()) == result
+
+
+def test_result_has_the_tokens_in_the_names_of_the_service() -> None:
+    line = {"id": "1", "output": {"result": "hi", "usage": {"total_tokens": 3}}}
+
+    (result,) = parse_results([Line(json.dumps(line).encode(), 1)], "file")
+
+    assert result.usage == {"total_tokens": 3}
 
 
 def test_results_and_download_with_a_fault_at_any_request_are_whole_or_raise(
