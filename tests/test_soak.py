@@ -1,31 +1,35 @@
-"""Load for some minutes: two clients of two accounts, many threads, and a fault in every twentieth request.
+"""Load for some minutes: 32 threads on one client and 500 coroutines on another, at the same time.
 
-python -m pytest -m soak
+Every twentieth request meets a fault. Run it with `python -m pytest -m soak`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from qf_tasks import OutcomeUnknownError, RunStatus, Settings, TaskClient, TaskNotFoundError
+from qf_tasks import OutcomeUnknownError, RunStatus, TaskClient, TaskNotFoundError
+from qf_tasks._runtime import blocking
 from qf_tasks.sandbox import Fault, Sandbox
 
 pytestmark = pytest.mark.soak
 
-THREADS = 32
+THREADS, CYCLES_OF_A_THREAD = 32, 14
+COROUTINES, CYCLES_OF_A_COROUTINE = 500, 1
 ROUNDS = 5
-CYCLES = 14  # of each thread in each round
 CALLS_IN_A_CYCLE = 9
 FAULT_RATE = 0.05
 FAULTS = [
@@ -43,10 +47,9 @@ _PROCESS = Path("/proc/self")
 
 @dataclass
 class Account:
-    """A client with its own sandbox, the tasks that must be left in the end, and the names that may be."""
+    """A sandbox, the tasks that must be left in the end, and the names that may be."""
 
     name: str
-    client: TaskClient
     sandbox: Sandbox
     kept: dict[str, str] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
@@ -59,44 +62,76 @@ def _account(name: str) -> Iterator[Account]:
         account=name, queue_seconds=0, run_seconds=0, stop_seconds=0, speed=1, remember=100
     ) as sandbox:
         sandbox.inject_random(FAULT_RATE, FAULTS, seed=len(name))
-        settings = Settings(
-            access_key=sandbox.access_key, secret_key=sandbox.secret_key, base_url=sandbox.url, max_retries=8
-        )
-        with TaskClient(settings) as client:
-            yield Account(name, client, sandbox)
+        yield Account(name, sandbox)
 
 
-def _work(account: Account, worker: str) -> None:
-    for cycle in range(CYCLES):
-        _stop_and_delete_a_task(account)
-        _create_a_task(account, f"{worker}.{cycle}", keep=cycle % 4 == 0)
+class _Awaitable:
+    """A blocking client with the methods of the asyncio client, so that both do the same work."""
+
+    def __init__(self, client: TaskClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        async def method(*args: Any, **kwargs: Any) -> Any:
+            return getattr(self._client, name)(*args, **kwargs)
+
+        return method
+
+    async def list(self) -> AsyncIterator[Any]:
+        for task in self._client.list():
+            yield task
 
 
-def _stop_and_delete_a_task(account: Account) -> None:
-    client, task_id = account.client, account.sandbox.add_task(run_status="Running")
-    assert client.stop(task_id).run_status in (RunStatus.STOPPING, RunStatus.STOPPED)
-    assert client.get(task_id).run_status == RunStatus.STOPPED
-    assert client.delete(task_id).task_id == task_id
+async def _work(account: Account, client: Any, worker: str, cycles: int) -> None:
+    for cycle in range(cycles):
+        await _stop_and_delete_a_task(account, client)
+        await _create_a_task(account, client, f"{worker}.{cycle}", keep=cycle % 4 == 0)
+
+
+async def _stop_and_delete_a_task(account: Account, client: Any) -> None:
+    task_id = account.sandbox.add_task(run_status="Running")
+    assert (await client.stop(task_id)).run_status in (RunStatus.STOPPING, RunStatus.STOPPED)
+    assert (await client.get(task_id)).run_status == RunStatus.STOPPED
+    assert (await client.delete(task_id)).task_id == task_id
     with pytest.raises(TaskNotFoundError):
-        client.get(task_id)
+        await client.get(task_id)
 
 
-def _create_a_task(account: Account, name: str, *, keep: bool) -> None:
-    client = account.client
-    assert {task.creator for task in next(client.pages(page_size=20))} <= {account.name}
-    assert client.models().common
+async def _create_a_task(account: Account, client: Any, name: str, *, keep: bool) -> None:
+    async for task in client.list():
+        assert task.creator == account.name
+        break
+    assert (await client.models()).common
     try:
-        created = client.create(
+        created = await client.create(
             name=name, endpoint="ernie", input_bos_uri="bos:/b/in/", output_bos_uri="bos:/b/out/"
         )
     except OutcomeUnknownError:
         account.unknown.add(name)
         return
-    assert client.get(created).name == name
+    assert (await client.get(created)).name == name
     if keep:
         account.kept[created.task_id] = name
     else:
-        assert client.delete(created).task_id == created.task_id
+        assert (await client.delete(created)).task_id == created.task_id
+
+
+def _round_of_threads(account: Account, client: TaskClient, number: int) -> None:
+    def run(thread: int) -> None:
+        blocking.run(_work(account, _Awaitable(client), f"{number}.{thread}", CYCLES_OF_A_THREAD))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(run, range(THREADS)))
+
+
+def _round_of_coroutines(account: Account, client: Any, number: int) -> Coroutine[Any, Any, Any]:
+    async def run_all() -> None:
+        works = (
+            _work(account, client, f"{number}.{index}", CYCLES_OF_A_COROUTINE) for index in range(COROUTINES)
+        )
+        await asyncio.gather(*works)
+
+    return run_all()
 
 
 def _open_sockets() -> int:
@@ -110,31 +145,42 @@ def _resident_megabytes() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+async def _run_rounds(account: Account, other: Account) -> dict[str, list[float]]:
+    """Run all rounds, and return sockets, threads and memory after each."""
+    measured: dict[str, list[float]] = {"sockets": [], "threads": [], "MB": []}
+    settings = {"max_retries": 8}
+    with account.sandbox.client(**settings) as client:
+        async with other.sandbox.async_client(**settings) as async_client:
+            for number in range(ROUNDS):
+                await asyncio.gather(
+                    asyncio.to_thread(_round_of_threads, account, client, number),
+                    _round_of_coroutines(other, async_client, number),
+                )
+                measured["sockets"].append(_open_sockets())
+                measured["threads"].append(threading.active_count())
+                measured["MB"].append(round(_resident_megabytes()))
+    return measured
+
+
 @pytest.mark.skipif(not _PROCESS.exists(), reason="sockets and memory are read from /proc")
 def test_soak_with_faults_loses_and_duplicates_no_task(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.CRITICAL, logger="qf_tasks")  # pytest would keep every line
-    sockets, megabytes, started = [], [], time.monotonic()
-    with ExitStack() as stack:
-        accounts = [stack.enter_context(_account(name)) for name in ("one", "another")]
-        for number in range(ROUNDS):
-            with ThreadPoolExecutor(THREADS) as pool:
-                workers = [(accounts[thread % 2], f"{number}.{thread}") for thread in range(THREADS)]
-                for work in [pool.submit(_work, *worker) for worker in workers]:
-                    work.result()
-            sockets.append(_open_sockets())
-            megabytes.append(_resident_megabytes())
-        for account in accounts:
-            _check_tasks(account)
+    started = time.monotonic()
+    with _account("one") as account, _account("another") as other:
+        measured = asyncio.run(_run_rounds(account, other))
+        for checked in (account, other):
+            _check_tasks(checked)
+    calls = ROUNDS * CALLS_IN_A_CYCLE * (THREADS * CYCLES_OF_A_THREAD + COROUTINES * CYCLES_OF_A_COROUTINE)
     with capsys.disabled():
         sys.stdout.write(
-            f"\n{ROUNDS * THREADS * CYCLES * CALLS_IN_A_CYCLE} calls in {time.monotonic() - started:.0f} s; "
-            f"unknown outcome: {[len(account.unknown) for account in accounts]}; "
-            f"sockets after each round: {sockets}; MB: {[round(size) for size in megabytes]}\n"
+            f"\n{calls} calls in {time.monotonic() - started:.0f} s; unknown outcome: "
+            f"{[len(checked.unknown) for checked in (account, other)]}; after each round: {measured}\n"
         )
-    assert max(sockets) <= 2 * len(accounts) * (THREADS + 4)  # both ends are in this process
-    assert megabytes[-1] - megabytes[0] < 20
+    assert max(measured["sockets"]) <= 2 * 2 * (THREADS + 20)  # both ends are in this process
+    assert max(measured["threads"]) <= 32
+    assert measured["MB"][-1] - measured["MB"][0] < 20
 
 
 def _check_tasks(account: Account) -> None:

@@ -17,7 +17,7 @@ from qf_tasks._operations import arguments
 from qf_tasks._operations.api import Api
 from qf_tasks._protocol import decoding
 from qf_tasks._protocol.actions import GET, LIST, MODELS
-from qf_tasks._protocol.error_codes import says_not_found
+from qf_tasks._protocol.error_codes import says_task_not_found
 from qf_tasks._protocol.responses import service_time
 from qf_tasks.errors import (
     ApiError,
@@ -117,9 +117,9 @@ async def is_certainly_missing(api: Api, rejection: ApiError, task_id: str) -> b
     """Return whether a rejection that could mean "no such task" does mean that.
 
     For an account in arrears, or in maintenance, the service may reject every request with one unknown code.
-    So unless the code itself says "not found", a listing must succeed, and its first page lack the task.
+    So unless the code itself says that of a task, a listing must succeed, and its first page lack the task.
     """
-    if says_not_found(rejection.code):
+    if says_task_not_found(rejection.code):
         return True
     try:
         page = decoding.task_page(await api.call(LIST, Query().params(None)))
@@ -241,7 +241,7 @@ def moment_of(age: timedelta | datetime | None, service_now: datetime) -> dateti
         return age
     try:
         return service_now - age
-    except OverflowError:  # the service says that it is year 1
+    except OverflowError:  # the service says that it is the first century
         return datetime.min.replace(tzinfo=UTC)
 
 

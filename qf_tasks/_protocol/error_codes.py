@@ -79,6 +79,7 @@ _NOT_FOUND_CODE = re.compile(
     r"(batch|inference|task|job|resource|_)*(not_?(found|exists?)|missing)|no_?such_?(task|job|resource)",
     re.IGNORECASE,
 )
+_TASK = re.compile("task|job|inference", re.IGNORECASE)
 _NEVER_CONNECTED = frozenset(
     {"NameNotResolved", "ConnectionFailed", "ConnectTimeout", "CertificateNotVerified", "ProxyFailed"}
 )
@@ -101,9 +102,12 @@ def is_known(code: str) -> bool:
     return code in _BY_CODE
 
 
-def says_not_found(code: str | None) -> bool:
-    """Return whether a code means that a task does not exist; a status of 404 alone can mean more."""
-    return bool(code) and _NOT_FOUND_CODE.fullmatch(code or "") is not None
+def says_task_not_found(code: str | None) -> bool:
+    """Return whether a code can only mean that a task does not exist.
+
+    A status of 404, or "NotFound" without saying what, can be a gateway's response to every request.
+    """
+    return _NOT_FOUND_CODE.fullmatch(code or "") is not None and _TASK.search(code or "") is not None
 
 
 def may_have_been_applied(error: QfTasksError) -> bool:
@@ -129,6 +133,6 @@ def _class_of(code: str, status: int, *, has_task: bool) -> type[ApiError]:
         return ServerError
     if known := _BY_CODE.get(code):
         return known
-    if has_task and (status == 404 or says_not_found(code)):
+    if has_task and (status == 404 or _NOT_FOUND_CODE.fullmatch(code)):
         return TaskNotFoundError
     return _BY_STATUS.get(status, ApiError)

@@ -14,6 +14,7 @@ import logging
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
@@ -25,7 +26,6 @@ from qf_tasks._protocol.redaction import redact, redact_bytes
 from qf_tasks._protocol.responses import RawResponse, read
 from qf_tasks._protocol.signing import authorization, query_string
 from qf_tasks._transport.exception_mapping import raised_by_other_code, to_error, without_frames
-from qf_tasks._transport.sender import Sender
 from qf_tasks.errors import InvalidArgumentError, QfTasksError
 from qf_tasks.models import Response
 from qf_tasks.settings import Settings
@@ -47,6 +47,8 @@ class Transport:
     """Sends actions for one client, signed with its keys, over connections that belong to it alone."""
 
     def __init__(self, settings: Settings) -> None:
+        from qf_tasks._transport.sender import Sender  # with urllib3, for those who make a client
+
         self._settings = settings
         self._host = urlsplit(settings.base_url).netloc
         self._sender = Sender(settings)
@@ -228,7 +230,9 @@ def _import_sdk() -> ModuleType:
     logger = logging.getLogger("qianfan")
     modules, finders, handlers = set(sys.modules), list(sys.meta_path), list(logger.handlers)
     try:
-        console = importlib.import_module(_CONSOLE)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its source, which Python compiles if the installer did not
+            console = importlib.import_module(_CONSOLE)
     except BaseException as exception:
         for name in set(sys.modules) - modules:
             if name.partition(".")[0] == "qianfan":

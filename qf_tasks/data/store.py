@@ -13,8 +13,8 @@ import logging
 import re
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, BinaryIO
@@ -114,6 +114,13 @@ class ObjectStore:
         """Close the connections; a later request is rejected."""
         self._sender.close()
 
+    def region(self, bucket: str) -> str:
+        """Return the region of a bucket, such as "bj"."""
+        region = str(self._sdk.get_bucket_location(bucket))
+        if not _REGION_HOST.fullmatch(f"{region}.bcebos.com"):
+            raise BadResponseError(f"The region of bucket {bucket} is not a name: {region[:80]!r}")
+        return region
+
     def put(self, uri: BosUri, body: BinaryIO, size: int, md5: str) -> None:
         """Store an object, checked by its MD5 (in hexadecimal digits); `body` is at its beginning."""
         checksum = b64encode(bytes.fromhex(md5)).decode()
@@ -148,10 +155,11 @@ class ObjectStore:
             BadResponseError: It has more than `max_bytes`.
         """
         content = bytearray()
-        for chunk in self.read(uri):
-            content += chunk
-            if len(content) > max_bytes:
-                raise BadResponseError(f"{uri} has more than {max_bytes} bytes")
+        with closing(self.read(uri)) as chunks:
+            for chunk in chunks:
+                content += chunk
+                if len(content) > max_bytes:
+                    raise BadResponseError(f"{uri} has more than {max_bytes} bytes")
         return bytes(content)
 
     def list(self, prefix: BosUri, *, with_markers: bool = False) -> Iterator[ObjectInfo]:
@@ -200,10 +208,11 @@ class ObjectStore:
                     may_have_been_applied=True,
                 )
 
-    def read(self, source: BosUri | ObjectInfo, start: int = 0) -> Iterator[bytes]:
+    def read(self, source: BosUri | ObjectInfo, start: int = 0) -> Generator[bytes, None, None]:
         """Iterate over the content of an object from a position on, in chunks.
 
-        After a break, reading continues where it stopped, if the object is still the same.
+        After a break, reading continues where it stopped, if the object is still the same. Close the iterator
+        to end it early.
 
         Args:
             source: An address, or an object as it was listed, which must not have changed since.
@@ -225,9 +234,6 @@ class ObjectStore:
             failure: QfTasksError
             try:
                 with self._open(_Request("GET", uri, {}, headers)) as response:
-                    if response.status // 100 != 2:
-                        content = b"".join(response.chunks())
-                        raise _error_of(RawResponse(response.status, response.headers, content), f"GET {uri}")
                     found_size, found_etag = _extent(response, uri, position)
                     if (size, etag) not in ((None, None), (found_size, found_etag)):
                         raise BadResponseError(f"{uri} has changed while it was read", code="ObjectChanged")
@@ -246,10 +252,16 @@ class ObjectStore:
                 failure = without_frames(error)
             attempts.pause_or_raise(failure)
 
-    def _open(self, request: _Request) -> AbstractContextManager[StreamedResponse]:
+    @contextmanager
+    def _open(self, request: _Request) -> Iterator[StreamedResponse]:
+        """Send a request once, and offer its successful response while it arrives."""
         url, headers = self._signed(request)
         timeout = self._settings.request_timeout
-        return self._sender.stream(request.method, url, headers, idle_timeout=timeout)
+        with self._sender.stream(request.method, url, headers, idle_timeout=timeout) as response:
+            if response.status // 100 != 2:
+                content = b"".join(response.chunks())
+                raise _rejection(RawResponse(response.status, response.headers, content), request, headers)
+            yield response
 
     def _sdk_request(
         self,
@@ -304,8 +316,7 @@ class ObjectStore:
         _logger.debug("%s: HTTP %d in %.3f s", request, raw.status, raw.elapsed)
         if 200 <= raw.status < 300:
             return raw
-        signature = headers["Authorization"].rpartition("/")[2]
-        raise _error_of(raw._replace(content=redact_bytes(raw.content, [signature])), str(request))
+        raise _rejection(raw, request, headers)
 
     def _signed(self, request: _Request) -> tuple[str, dict[str, str]]:
         """Return the URL of a request, and its headers with a signature of this moment."""
@@ -343,10 +354,7 @@ class ObjectStore:
         if not bucket or "location" in params:
             return _region_url(_DEFAULT_REGION)
         if bucket not in self._endpoints:
-            region = str(self._sdk.get_bucket_location(bucket))
-            if not _REGION_HOST.fullmatch(f"{region}.bcebos.com"):
-                raise BadResponseError(f"The region of bucket {bucket} is not a name: {region[:80]!r}")
-            self._endpoints[bucket] = _region_url(region)
+            self._endpoints[bucket] = _region_url(self.region(bucket))
         return self._endpoints[bucket]
 
 
@@ -399,10 +407,11 @@ class _ParsedResponse:
 
 def _objects_of(page: BceResponse, prefix: BosUri) -> list[ObjectInfo]:
     """Return the objects in a page of a listing, all of whose keys must begin with the prefix."""
-    if not isinstance(page.contents, list) or not isinstance(page.is_truncated, bool):
+    entries: Any = page.contents
+    if not isinstance(entries, list) or not isinstance(page.is_truncated, bool):
         raise BadResponseError(f"The listing of {prefix} is not one of the service")
     found = []
-    for entry in page.contents:
+    for entry in entries:
         key, size, etag = (getattr(entry, name, None) for name in ("key", "size", "etag"))
         if not isinstance(key, str) or not isinstance(size, int) or size < 0 or not isinstance(etag, str):
             raise BadResponseError(f"The listing of {prefix} has an object without key, size or ETag")
@@ -435,6 +444,12 @@ def _is_retryable(error: QfTasksError) -> bool:
     return error.code == "BadDigest" or (
         isinstance(error, ServiceUnreachableError | RateLimitError | ServerError) and error.retryable
     )
+
+
+def _rejection(raw: RawResponse, request: _Request, headers: Mapping[str, str]) -> QfTasksError:
+    """Return the error of a response, without the signature that was sent."""
+    signature = headers["Authorization"].rpartition("/")[2]
+    return _error_of(raw._replace(content=redact_bytes(raw.content, [signature])), str(request))
 
 
 def _error_of(raw: RawResponse, request: str) -> QfTasksError:

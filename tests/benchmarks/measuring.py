@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -24,11 +24,12 @@ class Size:
     processes: int
     gets: int
     wait_seconds: float
+    records: Sequence[int]
+    tasks: Sequence[int]
     shards: int
     shard_rounds: int
     small_objects: int
-    results: int
-    join_rounds: int
+    lines: int
 
 
 FULL = Size(
@@ -41,11 +42,12 @@ FULL = Size(
     processes=15,
     gets=2000,
     wait_seconds=6.0,
+    records=(100, 1_000, 10_000, 100_000, 1_000_000),
+    tasks=(1, 10, 100, 1_000, 20_000),
     shards=100,
     shard_rounds=3,
     small_objects=1000,
-    results=1_000_000,
-    join_rounds=1,
+    lines=1_000_000,
 )
 QUICK = Size(
     calls=3,
@@ -57,11 +59,12 @@ QUICK = Size(
     processes=1,
     gets=4,
     wait_seconds=0.2,
+    records=(1, 2),
+    tasks=(1, 2),
     shards=2,
     shard_rounds=1,
     small_objects=10,
-    results=1000,
-    join_rounds=1,
+    lines=1000,
 )
 
 
@@ -94,11 +97,29 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Point:
+    """What one operation takes with one number of records or tasks.
+
+    Attributes:
+        operation: the method.
+        of: what there are `count` of: "records" or "tasks".
+        megabytes: by how much the memory of the process grew at most.
+    """
+
+    operation: str
+    of: str
+    count: int
+    seconds: float
+    megabytes: float
+
+
+@dataclass(frozen=True)
 class Case:
-    """What a case found: figures, and lines to read below them."""
+    """What a case found: figures, lines to read below them, and points of a plot."""
 
     figures: list[Figure]
     notes: list[str] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
 
 
 def at_most(limit: float) -> Target:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import certifi
 import trustme
 
+from qf_tasks import RunStatus
 from qf_tasks.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,10 @@ class Server:
     def __init__(self, process: subprocess.Popen[str], ca_bundle: Path) -> None:
         self._process = process
         self.ca_bundle = ca_bundle
-        self.access_key, self.secret_key, self.url = self.run("address")
+        self.env: dict[str, str] = self.run("env")
+        self.access_key = self.env["QIANFAN_ACCESS_KEY"]
+        self.secret_key = self.env["QIANFAN_SECRET_KEY"]
+        self.url = self.env["QIANFAN_CONSOLE_API_BASE_URL"]
         self.netloc = urlsplit(self.url).netloc
 
     def run(self, command: str, **arguments: Any) -> Any:
@@ -62,15 +66,29 @@ def _serve(scheme: str, service_time: float, frozen: bool, ca_bundle: Path) -> N
         remember=100_000,
     ) as sandbox:
         commands: dict[str, Callable[..., Any]] = {
-            "address": lambda: (sandbox.access_key, sandbox.secret_key, sandbox.url),
+            "env": sandbox.env,
             "add_tasks": sandbox.add_tasks,
             "add_task": sandbox.add_task,
             "advance": sandbox.advance,
+            "run_task": lambda input_bos_uri: _run_task(sandbox, input_bos_uri),
             "count_requests": lambda: len(sandbox.requests),
         }
         for line in sys.stdin:
             command, arguments = json.loads(line)
             print(json.dumps(commands[command](**arguments)), flush=True)
+
+
+def _run_task(sandbox: Sandbox, input_bos_uri: str) -> None:
+    """Create a task and let the worker finish it."""
+    with sandbox.client(request_timeout=600) as client:
+        client.create(
+            name="benchmark",
+            endpoint="ernie",
+            input_bos_uri=input_bos_uri,
+            output_bos_uri="bos:/benchmarks/out/",
+        )
+        sandbox.advance(3600)
+        assert next(client.list()).run_status == RunStatus.DONE
 
 
 def _tls(ca_bundle: Path) -> ssl.SSLContext:

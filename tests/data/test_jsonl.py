@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from qf_tasks import InvalidArgumentError, InvalidRecordError, Record
+from qf_tasks import InvalidArgumentError, InvalidRecordError, Record, Result
 from qf_tasks.data import jsonl
 from qf_tasks.data.jsonl import lines, plan, shards, split_lines
 
@@ -58,6 +59,31 @@ def test_records_of_any_source_become_lines(records: object) -> None:
     assert [json.loads(line) for line in lines(records)] == WANTED
 
 
+class Array:
+    """What is used of an array or number of numpy, whose `item()` is for numbers alone."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def tolist(self) -> object:
+        return self._value
+
+    def item(self) -> object:
+        raise ValueError
+
+
+def test_record_with_numbers_and_arrays_of_numpy_has_those_of_json() -> None:
+    (line,) = lines([{"query": "a", "score": Array(1.5), "vector": Array([1, 2]), "inner": Question("b")}])
+
+    assert json.loads(line) == {
+        "id": "1",
+        "query": "a",
+        "score": 1.5,
+        "vector": [1, 2],
+        "inner": {"query": "b"},
+    }
+
+
 def test_records_of_a_directory_are_read_in_the_order_of_names(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "b.txt").write_text('{"query": "b"}\n')
@@ -66,6 +92,14 @@ def test_records_of_a_directory_are_read_in_the_order_of_names(tmp_path: Path) -
     (tmp_path / "readme.md").write_text("not JSON")
 
     assert [json.loads(line) for line in lines(tmp_path)] == WANTED
+
+
+def test_records_of_several_paths_are_read_in_their_order(tmp_path: Path) -> None:
+    paths = [tmp_path / "z.jsonl", tmp_path / "a.jsonl"]
+    for path, query in zip(paths, "ab", strict=True):
+        path.write_text(json.dumps({"query": query}))
+
+    assert [json.loads(line) for line in lines(paths)] == WANTED
 
 
 @pytest.mark.parametrize(
@@ -144,6 +178,25 @@ def test_split_lines_of_any_chunks_are_the_same(size: int) -> None:
         (None, 5),
         (b"five", 6),
     ]
+
+
+def test_split_lines_of_a_line_without_end_keeps_no_more_than_the_limit() -> None:
+    tracemalloc.start()
+    try:
+        found = list(split_lines([b"x" * 100_000] * 100, 1000))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert found == [(None, 1)]
+    assert peak < 1_000_000
+
+
+def test_records_and_results_are_members_of_sets_although_they_hold_dicts() -> None:
+    records = {Record("1", "a", {"query": "a"}), Record("1", "a", {"query": "a"})}
+    results = {Result("1", "succeeded", raw={"id": "1"}), Result("1", "succeeded", raw={"id": "1"})}
+
+    assert (len(records), len(results)) == (1, 1)
 
 
 def test_error_of_a_record_names_file_line_and_rule(tmp_path: Path) -> None:

@@ -1,17 +1,17 @@
-"""The object store: the SDK's contract, addresses, signatures, and memory."""
+"""The object store: the SDK's contract, addresses, and how asyncio ends a transfer."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from typing import Any
 
 import pytest
-from baidubce.auth.bce_credentials import BceCredentials
-from baidubce.bce_client_configuration import BceClientConfiguration
 from baidubce.services.bos.bos_client import BosClient
 
-from qf_tasks import InvalidArgumentError, Settings
+from qf_tasks import InvalidArgumentError, QfTasksError, Settings
+from qf_tasks._protocol.responses import RawResponse
 from qf_tasks.data.facades import AsyncData, Data
 from qf_tasks.data.store import ObjectStore, _Request
 from qf_tasks.data.uri import BosUri
@@ -77,26 +77,6 @@ def test_endpoint_is_that_of_the_settings_or_a_loopback_base_url(fields: dict[st
     assert store._signed(_Request("GET", BosUri("bucket", "key"), {}, {}))[0] == url
 
 
-def test_objects_of_the_sdk_are_read_and_objects_of_ours_by_the_sdk(sandbox: Sandbox) -> None:
-    credentials = BceCredentials(sandbox.access_key, sandbox.secret_key)
-    theirs = BosClient(BceClientConfiguration(credentials=credentials, endpoint=sandbox.url))
-    ours = ObjectStore(
-        Settings(access_key=sandbox.access_key, secret_key=sandbox.secret_key, bos_endpoint=sandbox.url)
-    )
-    from warnings import catch_warnings, simplefilter
-
-    with catch_warnings():
-        simplefilter("ignore")  # the SDK leaves its sockets open
-        theirs.put_object_from_string("bucket", "a key/ä+b.jsonl", "content")
-        read = b"".join(ours.read(BosUri("bucket", "a key/ä+b.jsonl")))
-        ours._sdk.put_object_from_string("bucket", "ours", "other")
-        assert theirs.get_object_as_string("bucket", "ours") == b"other"
-        del theirs
-    ours.close()
-
-    assert read == b"content"
-
-
 @pytest.mark.parametrize(
     ("value", "hint"),
     [
@@ -117,6 +97,27 @@ def test_address_that_is_no_directory_is_refused_with_what_was_meant(value: obje
 
     assert (caught.value.hint or "").startswith(hint or "")
     assert (caught.value.hint is None) == (hint is None)
+
+
+def test_error_of_a_response_that_repeats_the_signature_does_not_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, signatures = (
+        ObjectStore(settings(bos_endpoint="http://127.0.0.1:8080", max_retries=0)),
+        list[str](),
+    )
+
+    def request(_method: str, _url: str, headers: dict[str, str], _body: object) -> RawResponse:
+        signatures.append(headers["Authorization"].rpartition("/")[2])
+        content = json.dumps({"code": "SignatureDoesNotMatch", "message": f"not {signatures[0]}"})
+        return RawResponse(400, {}, content.encode())
+
+    monkeypatch.setattr(store._sender, "request", request)
+
+    with pytest.raises(QfTasksError) as caught:
+        store.delete("bucket", ["key"])
+
+    assert signatures[0] not in str(caught.value)
 
 
 def test_upload_that_is_cancelled_sends_no_further_parts(sandbox: Sandbox) -> None:

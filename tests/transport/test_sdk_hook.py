@@ -227,6 +227,24 @@ def test_first_call_with_warnings_as_errors_prints_nothing(sandbox: Sandbox) -> 
     assert run(script, sandbox, "-W", "error") == "deleted\n"
 
 
+def test_first_call_with_warnings_as_errors_compiles_the_source_of_the_sdk(sandbox: Sandbox) -> None:
+    script = r"""
+        import importlib
+        from qf_tasks import TaskClient
+        import_module = importlib.import_module
+
+        def compile_and_import(name):  # as where the installer compiled nothing
+            compile(r"'\w'", name, "exec")
+            return import_module(name)
+
+        importlib.import_module = compile_and_import
+        with TaskClient() as client:
+            print(client.delete("infer-1").outcome)
+        """
+    sandbox.add_task("infer-1")
+    assert run(script, sandbox, "-W", "error") == "deleted\n"
+
+
 def test_call_in_forked_child_uses_its_own_connection(sandbox: Sandbox) -> None:
     script = """
         import os

@@ -28,8 +28,7 @@ from qf_tasks import (
 )
 from qf_tasks.sandbox import Fault, Sandbox
 from qf_tasks.sandbox.behavior import ServerBehavior
-
-from .clients import Kind, SandboxTime, client_of
+from tests.clients import Kind, SandboxTime, client_of
 
 pytestmark = pytest.mark.fuzz
 
