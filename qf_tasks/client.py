@@ -557,7 +557,7 @@ class TaskClient(BaseClient):
             description=description,
             max_records_per_task=max_records_per_task,
             shard_retries=shard_retries,
-            on_progress=on_progress,
+            on_progress=plain_callback(on_progress, "on_progress"),
         )
         return facades.submit(self._api, self._store, submission)
 

@@ -241,7 +241,7 @@ def moment_of(age: timedelta | datetime | None, service_now: datetime) -> dateti
         return age
     try:
         return service_now - age
-    except OverflowError:  # the service says that it is year 1
+    except OverflowError:  # the service says that it is the first century
         return datetime.min.replace(tzinfo=UTC)
 
 

@@ -168,13 +168,14 @@ def parse_records(file_lines: Iterable[Line], file: str) -> Iterator[Record]:
     """
     for content, number in file_lines:
         fields = None if content is None else parse_object(content)
-        record_id = fields and fields.get("id")
-        if fields is None or not isinstance(record_id, str) or not record_id:
+        record_id = fields.get("id") if fields else None
+        if fields and isinstance(record_id, str) and record_id:
+            query = fields.get("query")
+            yield Record(record_id, query if isinstance(query, str) else None, fields)
+        else:
             source = _Source(content, file, number)
-            _object(source)
+            _object(source)  # raises, if it is not even an object
             raise source.invalid("it has no id")
-        query = fields.get("query")
-        yield Record(record_id, query if isinstance(query, str) else None, fields)
 
 
 def parse_object(content: bytes) -> dict[str, Any] | None:
@@ -378,7 +379,7 @@ def _check(source: _Source, fields: Mapping[str, Any]) -> str:
 def _encoded(source: _Source, fields: Mapping[str, Any]) -> bytes:
     """Return a record as a line."""
     try:
-        line = json.dumps(fields, ensure_ascii=False, allow_nan=False, default=_plain).encode() + b"\n"
+        line = json.dumps(fields, ensure_ascii=False, allow_nan=False, default=_json_value).encode() + b"\n"
     except (TypeError, ValueError, RecursionError):
         raise source.invalid(
             "it has a value that is not JSON, such as NaN or half a surrogate pair"
@@ -388,10 +389,8 @@ def _encoded(source: _Source, fields: Mapping[str, Any]) -> bytes:
     return line
 
 
-def _plain(value: object) -> object:
-    """Return a value of numpy, or of a record in a record, as JSON has it."""
-    if callable(item := getattr(value, "item", None)):
-        return item()
+def _json_value(value: object) -> object:
+    """Return a number or array of numpy, or a record in a record, as JSON has it."""
     if callable(to_list := getattr(value, "tolist", None)):
         return to_list()
     if _is_model(value) or dataclasses.is_dataclass(value):

@@ -13,8 +13,8 @@ import logging
 import re
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, BinaryIO
@@ -148,10 +148,11 @@ class ObjectStore:
             BadResponseError: It has more than `max_bytes`.
         """
         content = bytearray()
-        for chunk in self.read(uri):
-            content += chunk
-            if len(content) > max_bytes:
-                raise BadResponseError(f"{uri} has more than {max_bytes} bytes")
+        with closing(self.read(uri)) as chunks:
+            for chunk in chunks:
+                content += chunk
+                if len(content) > max_bytes:
+                    raise BadResponseError(f"{uri} has more than {max_bytes} bytes")
         return bytes(content)
 
     def list(self, prefix: BosUri, *, with_markers: bool = False) -> Iterator[ObjectInfo]:
@@ -200,10 +201,11 @@ class ObjectStore:
                     may_have_been_applied=True,
                 )
 
-    def read(self, source: BosUri | ObjectInfo, start: int = 0) -> Iterator[bytes]:
+    def read(self, source: BosUri | ObjectInfo, start: int = 0) -> Generator[bytes, None, None]:
         """Iterate over the content of an object from a position on, in chunks.
 
-        After a break, reading continues where it stopped, if the object is still the same.
+        After a break, reading continues where it stopped, if the object is still the same. Close the iterator
+        to end it early.
 
         Args:
             source: An address, or an object as it was listed, which must not have changed since.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -86,9 +87,9 @@ def records(store: ObjectStore, uri: BosUri) -> Iterator[Record]:
 
 def read_records(store: ObjectStore, source: BosUri | ObjectInfo) -> Iterator[Record]:
     """Iterate over the records in an object; one that was listed must not have changed since."""
-    file_lines = jsonl.split_lines(store.read(source), jsonl.SHARD_BYTES)
     file = source if isinstance(source, BosUri) else source.uri
-    return jsonl.parse_records(file_lines, str(file))
+    with closing(store.read(source)) as chunks:
+        yield from jsonl.parse_records(jsonl.split_lines(chunks, jsonl.SHARD_BYTES), str(file))
 
 
 def results(store: ObjectStore, task: Task, *, missing: bool) -> Iterator[Result]:
@@ -164,8 +165,9 @@ def delete(store: ObjectStore, uri: BosUri) -> int:
 def read_results(store: ObjectStore, sources: Iterable[ObjectInfo]) -> Iterator[Result]:
     """Iterate over the results in some objects."""
     for source in sources:
-        file_lines = jsonl.split_lines(store.read(source), jsonl.MAX_RESULT_BYTES)
-        yield from parse_results(file_lines, str(source.uri))
+        with closing(store.read(source)) as chunks:
+            file_lines = jsonl.split_lines(chunks, jsonl.MAX_RESULT_BYTES)
+            yield from parse_results(file_lines, str(source.uri))
 
 
 def list_until(
@@ -176,12 +178,12 @@ def list_until(
 ) -> list[ObjectInfo]:
     """Return the objects in a directory, listed again for some seconds while they are not complete."""
     deadline = store.now() + seconds
-    for delay in poll_delays(_LONGEST_DELAY):
-        found = sorted(store.list(directory))
+    delays = poll_delays(_LONGEST_DELAY)
+    while True:
+        found, delay = sorted(store.list(directory)), next(delays)
         if is_complete(found) or store.now() + delay > deadline:
             return found
         store.sleep(delay)
-    raise AssertionError("the delays have no end")
 
 
 def _seconds_of_lag(task: Task) -> float:
@@ -253,11 +255,12 @@ def _download_file(store: ObjectStore, sources: Sequence[ObjectInfo], target: Pa
         end = 0  # of the object, in the file
         for source in sources:
             begin, end = end, end + source.size
-            for chunk in store.read(source, max(0, written - begin)):
-                file.write(chunk)
-                file.flush()
-                written += len(chunk)
-                yield len(chunk)
+            with closing(store.read(source, max(0, written - begin))) as chunks:
+                for chunk in chunks:
+                    file.write(chunk)
+                    file.flush()
+                    written += len(chunk)
+                    yield len(chunk)
             if source.size and source != sources[-1] and _byte_at(file, end - 1) != b"\n":
                 if written == end:
                     written += file.write(b"\n")

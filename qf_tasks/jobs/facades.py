@@ -44,7 +44,7 @@ class _BaseJob:
     """
 
     def __init__(self, operations: JobOperations, api: Api) -> None:
-        manifest = operations.parts[0].manifest
+        manifest = operations.first
         self._operations = operations
         self._api = api
         self.bos_uri: str = manifest.bos_uri
@@ -57,7 +57,7 @@ class _BaseJob:
         return f"<{type(self).__name__} {self.bos_uri} {self.records} records, {self.shards} shards>"
 
     def _repr_html_(self) -> str:
-        manifest = self._operations.parts[0].manifest
+        manifest = self._operations.first
         rows = (
             ("name", self.name),
             ("model", manifest.parameters.endpoint or manifest.parameters.model_id),
@@ -66,9 +66,6 @@ class _BaseJob:
             ("created", manifest.created),
         )
         return html_table(f"Job {self.bos_uri}", rows)
-
-    def _reader(self, *, ordered: bool) -> Reader:
-        return Reader(self._operations.files, self._operations.parts, ordered=ordered)
 
 
 class Job(_BaseJob):
@@ -198,8 +195,9 @@ class Job(_BaseJob):
         return run(self._operations.delete(data=bool(data), dry_run=bool(dry_run)))
 
     def _results(self, options: RunOptions, *, ordered: bool) -> Generator[Result, None, None]:
-        ended = BlockingIterator(self._operations.ended(options, ordered=ordered), "job.results")
-        with closing(self._reader(ordered=ordered)) as reader, closing(ended):
+        parts = run(self._operations.parts())
+        ended = BlockingIterator(self._operations.ended(parts, options, ordered=ordered), "job.results")
+        with closing(Reader(self._operations.files, parts, ordered=ordered)) as reader, closing(ended):
             for number, shard in ended:
                 yield from reader.results(number, shard)
 
@@ -275,8 +273,9 @@ class AsyncJob(_BaseJob):
         return async_runtime.run(self._operations.delete, data=bool(data), dry_run=bool(dry_run))
 
     async def _results(self, options: RunOptions, *, ordered: bool) -> AsyncGenerator[Result, None]:
-        with closing(self._reader(ordered=ordered)) as reader:
-            async with aclosing(self._operations.ended(options, ordered=ordered)) as ended:
+        parts = await self._operations.parts()
+        with closing(Reader(self._operations.files, parts, ordered=ordered)) as reader:
+            async with aclosing(self._operations.ended(parts, options, ordered=ordered)) as ended:
                 async for number, shard in ended:
                     async with aclosing(self._read(reader, number, shard)) as results:
                         async for result in results:

@@ -18,6 +18,7 @@ from qf_tasks.models import Model, RunStatus, Task
 _FORMAT = "qf_tasks.job"
 _VERSION = 1
 _ID_LENGTH = 24
+_MAX_QUOTED = 200
 _MAX_NAME = 20  # of a task: .github/docs/service.md#create
 _CLOCK_MARGIN = timedelta(days=1)  # by which the clock of this machine and that of the service may differ
 _RETRIED = (RunStatus.FAILED, RunStatus.EXPIRED)
@@ -107,12 +108,13 @@ class Manifest(Model):
 
         try:
             fields = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _unusable(uri, "is not JSON") from None
         if not isinstance(fields, dict) or fields.get("format") != _FORMAT:
             raise _unusable(uri, "is not the manifest of a job")
         if fields.get("version") != _VERSION:
-            raise _unusable(uri, f"has version {fields.get('version')!r}, which this version cannot read")
+            version = repr(fields.get("version"))[:_MAX_QUOTED]
+            raise _unusable(uri, f"has version {version}, which this version of the library cannot read")
         try:
             manifest = cls.model_validate(fields)
         except ValidationError as error:
@@ -120,7 +122,9 @@ class Manifest(Model):
             field = ".".join(str(name) for name in first["loc"])
             raise _unusable(uri, f"is damaged: {field}: {first['msg']}") from None
         if manifest.bos_uri != str(directory):
-            raise _unusable(uri, f"was copied from {manifest.bos_uri}: its bos_uri is not this directory")
+            raise _unusable(
+                uri, f"was copied: its bos_uri is {manifest.bos_uri[:_MAX_QUOTED]!r}, not this directory"
+            )
         if manifest.id != manifest._hash():
             raise _unusable(uri, "was changed: its id does not fit its content")
         return manifest
@@ -221,9 +225,8 @@ class ShardState(Model):
 
     def is_over(self, retries: int) -> bool:
         """Whether nothing more will be done for the shard."""
-        if self.run_status in _RETRIED:
-            return self.attempt > retries
-        return self.run_status.is_final or self.run_status == DELETED
+        has_ended = self.run_status.is_final or self.run_status == DELETED
+        return has_ended and not self.needs_task(retries)
 
     def needs_task(self, retries: int) -> bool:
         """Whether the shard is to be tried again."""

@@ -18,7 +18,7 @@ from qf_tasks.jobs.manifest import Manifest, Shard
 from qf_tasks.jobs.models import DONE, JobDeletion, JobStatus
 from qf_tasks.jobs.parts import Part
 from qf_tasks.jobs.results import Reader
-from qf_tasks.jobs.runner import Run, RunOptions, refresh, run_options, stop_tasks
+from qf_tasks.jobs.runner import Run, RunOptions, recent_tasks, refresh, run_options, stop_tasks
 from qf_tasks.jobs.status import failure_of, status_of
 from qf_tasks.jobs.storage import JobFiles, retry_directory
 
@@ -29,52 +29,61 @@ Transfer = Callable[[Callable[[OnProgress], Manifest | None]], Awaitable[Manifes
 
 
 class JobOperations:
-    """What can be done with a job; the state of its parts is kept up to date."""
+    """What can be done with a job.
+
+    Attributes:
+        files: its objects.
+        first: what was submitted.
+    """
 
     def __init__(self, api: Api, files: JobFiles, manifests: Iterable[Manifest]) -> None:
         self._api = api
+        self._parts = [Part(manifest) for manifest in manifests]
         self.files = files
-        self.parts = [Part(manifest) for manifest in manifests]
+        self.first: Manifest = self._parts[0].manifest
 
-    @property
-    def newest(self) -> Part:
-        """The part that is running, or ended last."""
-        return self.parts[-1]
+    async def parts(self) -> list[Part]:
+        """Return the parts of the job, with those that other programs have added."""
+        found = await self._api.runtime.in_thread(
+            self.files.read_retries, self.first.directory, len(self._parts)
+        )
+        self._parts += [Part(manifest) for manifest in found]
+        return [*self._parts]
 
     async def begin(self) -> None:
         """Create tasks as far as there are free slots."""
-        await Run(self._api, self.files, self.parts, run_options(None, 30.0, None)).begin()
+        await Run(self._api, self.files, self._parts, run_options(None, 30.0, None)).begin()
 
     async def status(self) -> JobStatus:
         """Return how far the job is."""
-        for part in self.parts:
-            await refresh(self._api, self.files, part)
-        return status_of(self.parts)
+        return await self._status_of(await self.parts())
 
     async def run(self, options: RunOptions, *, raise_on_failure: bool) -> JobStatus:
         """Return when every shard is over."""
-        async with aclosing(self.ended(options, ordered=False)) as ended:
+        parts = await self.parts()
+        async with aclosing(self.ended(parts, options, ordered=False)) as ended:
             async for _ in ended:
                 pass
-        status = status_of(self.parts)
+        status = status_of(parts)
         if options.on_progress:
             await self._api.runtime.notify(options.on_progress, status)
         if raise_on_failure and status.state != DONE:
-            raise failure_of(self.newest, status)
+            raise failure_of(parts[-1], status)
         return status
 
-    async def ended(self, options: RunOptions, *, ordered: bool) -> AsyncGenerator[tuple[int, Shard], None]:
+    async def ended(
+        self, parts: list[Part], options: RunOptions, *, ordered: bool
+    ) -> AsyncGenerator[tuple[int, Shard], None]:
         """Yield shards when they are over, with the number of their part; in order, those of the first."""
-        *earlier, newest = range(len(self.parts))
+        *earlier, newest = range(len(parts))
         for number in earlier:
-            quiet = replace(options, on_progress=None)
-            run = Run(self._api, self.files, self.parts[: number + 1], quiet)
+            run = Run(self._api, self.files, parts[: number + 1], replace(options, on_progress=None))
             async with aclosing(run.ended()) as ended:
                 async for shard in ended:
                     if not ordered:
                         yield number, shard
-        run = Run(self._api, self.files, self.parts, options)
-        in_order = deque(self.parts[0].manifest.shards)
+        run = Run(self._api, self.files, parts, options)
+        in_order = deque(parts[0].manifest.shards)
         over: set[str] = set()
         async with aclosing(run.ended()) as ended:
             async for shard in ended:
@@ -89,31 +98,35 @@ class JobOperations:
 
     async def retry_failures(self, transfer: Transfer) -> None:
         """Add a part with the records that have no usable result, if there are any."""
-        if len(self.parts) > 1 and await self._is_incomplete(self.newest):
-            self.parts.pop()  # its upload was interrupted; the same records are sent again
-        status = await self.status()
+        parts = await self.parts()
+        if len(parts) > 1 and await self._is_incomplete(parts[-1]):
+            parts.pop()  # its upload was interrupted; the same records are sent again
+        status = await self._status_of(parts)
         if not status.is_final:
             raise TaskStateError(
                 f"Job {status.bos_uri} is {status.state}: what has failed is known when it has ended",
                 hint="Call run() first, or stop().",
             )
-        async with aclosing(self.ended(run_options(None, 30.0, None), ordered=False)) as settling:
+        async with aclosing(self.ended(parts, run_options(None, 30.0, None), ordered=False)) as settling:
             async for _ in settling:
                 pass
-        manifest = await transfer(self._prepare_retry)
+
+        def prepare(on_progress: OnProgress) -> Manifest | None:
+            return self._prepare_retry(parts, on_progress)
+
+        manifest = await transfer(prepare)
         if manifest:
-            self.parts.append(Part(manifest))
+            self._parts = [*parts, Part(manifest)]
             await self.begin()
 
-    def _prepare_retry(self, on_progress: OnProgress) -> Manifest | None:
-        first = self.parts[0].manifest
-        with closing(Reader(self.files, self.parts)) as reader:
+    def _prepare_retry(self, parts: list[Part], on_progress: OnProgress) -> Manifest | None:
+        with closing(Reader(self.files, parts)) as reader:
             records = reader.failed_records()
             if (record := next(records, None)) is None:
                 return None
-            directory = retry_directory(first.directory, len(self.parts))
+            directory = retry_directory(self.first.directory, len(parts))
             everything = chain([record], records)
-            return planning.prepare(self.files, directory, first.parameters, everything, on_progress)
+            return planning.prepare(self.files, directory, self.first.parameters, everything, on_progress)
 
     async def _is_incomplete(self, part: Part) -> bool:
         for shard in part.manifest.shards:
@@ -123,32 +136,41 @@ class JobOperations:
 
     async def stop(self) -> JobStatus:
         """Stop the tasks, and have every program submit no more."""
-        part = self.newest
-        status = await self.status()
-        if not status.is_final:
-            await self._api.runtime.in_thread(self.files.mark_stopped, part.manifest)
-            status = await self.status()
-            active = [task.task_id for task in status.tasks if task.run_status.can_stop]
+        parts = await self.parts()
+        manifest = parts[-1].manifest
+        if not (await self._status_of(parts)).is_final:
+            await self._api.runtime.in_thread(self.files.mark_stopped, manifest)
+            status = await self._status_of(parts)
+            active = {task.task_id for task in status.tasks if task.run_status.can_stop}
+            listed = await recent_tasks(self._api, manifest)  # among them one that another program created
+            active |= {task.task_id for task in listed if task.run_status.can_stop}
             await stop_tasks(self._api, active)
-            status = await self.status()
-        return status
+        return await self._status_of(parts)
 
     async def delete(self, *, data: bool, dry_run: bool) -> JobDeletion:
         """Delete the tasks, and perhaps the data."""
-        status = await self.status()
+        parts = await self.parts()
+        status = await self._status_of(parts)
         if not status.is_final:
             raise TaskStateError(
                 f"Job {status.bos_uri} is {status.state} and cannot be deleted",
                 hint="Call stop() first, and run() to wait for its end.",
             )
-        tasks = [
-            task_id for part in self.parts for state in part.states.values() for task_id in state.task_ids
-        ]
-        runtime, first = self._api.runtime, self.parts[0].manifest
-        found = await runtime.in_thread(self.files.all_objects, first) if data else []
+        tasks: dict[str, None] = {}
+        for part in parts:
+            for state in part.states.values():
+                tasks |= dict.fromkeys(state.task_ids)
+            tasks |= dict.fromkeys(task.task_id for task in await recent_tasks(self._api, part.manifest))
+        runtime = self._api.runtime
+        found = await runtime.in_thread(self.files.all_objects, self.first) if data else []
         if not dry_run:
             options = bulk.bulk_options(_MAX_CONCURRENT, None, None, DeleteOptions(missing_ok=True))
-            report = await bulk.delete_many(self._api, tasks, options)
+            report = await bulk.delete_many(self._api, list(tasks), options)
             report.raise_for_failures()
-            await runtime.in_thread(self.files.delete, first, found)
+            await runtime.in_thread(self.files.delete, self.first, found)
         return JobDeletion(tuple(tasks), len(found), sum(info.size for info in found))
+
+    async def _status_of(self, parts: list[Part]) -> JobStatus:
+        for part in parts:
+            await refresh(self._api, self.files, part)
+        return status_of(parts)

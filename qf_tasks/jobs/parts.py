@@ -28,8 +28,7 @@ class Part:
         state = self.states.get(shard.name)
         if state is None:
             return self.is_stopped
-        is_stopped = self.is_stopped and state.needs_task(self.retries)
-        return is_stopped or state.is_over(self.retries)
+        return state.is_over(self.retries) or (self.is_stopped and state.needs_task(self.retries))
 
     def needs_task(self, shard: Shard) -> bool:
         """Whether a task is to be created for a shard."""

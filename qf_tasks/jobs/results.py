@@ -42,17 +42,13 @@ class Reader:
         In order, these are all of its records, with results of newer parts; otherwise, without the records
         that newer parts have.
         """
-        newer = self._index_of_newer_parts()
         count = 0
         found = self._results_of(self._parts[number], shard)
         for result in in_order(found, self._records(shard)) if self._ordered else found:
-            value = newer.value(result.id or "") if newer else None
-            if value is not None and self._ordered:
-                result = Result.model_validate_json(value)  # noqa: PLW2901 - it replaces the other one
-            elif value is not None and value[0] > number:
-                continue
-            count += result.outcome != "succeeded"
-            yield result
+            newest = self._newest(result, number)
+            if newest is not None:
+                count += newest.outcome != "succeeded"
+                yield newest
         self._parts[number].failed_records[shard.name] = count
 
     def failed_records(self) -> Iterator[Record]:
@@ -68,6 +64,16 @@ class Reader:
                             record for record in self._records(shard) if failed.value(record.id) is not None
                         )
 
+    def _newest(self, result: Result, number: int) -> Result | None:
+        """Return the result that counts for a record, None if that comes with a newer part."""
+        newer = self._index_of_newer_parts()
+        value = newer.value(result.id or "") if newer else None
+        if value is None:
+            return result
+        if self._ordered:
+            return Result.model_validate_json(value)
+        return None if int(value) > number else result
+
     def _index_of_newer_parts(self) -> RecordIndex | None:
         """Return the ids in the retries: with the number of the newest part, or in order with its result."""
         if len(self._parts) > 1 and self._newer is None:
@@ -79,7 +85,7 @@ class Reader:
                             self._newer.add(result.id or "", result.model_dump_json().encode())
                     else:
                         for record in self._records(shard):
-                            self._newer.add(record.id, bytes([number]))
+                            self._newer.add(record.id, b"%d" % number)
         return self._newer
 
     def _results_of(self, part: Part, shard: Shard) -> Iterator[Result]:

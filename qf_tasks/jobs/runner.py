@@ -77,7 +77,7 @@ async def refresh(api: Api, files: JobFiles, part: Part) -> None:
     part.is_stopped = await api.runtime.in_thread(files.is_stopped, manifest)
     if part.settled.issuperset(unsettled):
         return
-    found = find_tasks(manifest, await _recent_tasks(api, manifest))
+    found = find_tasks(manifest, await recent_tasks(api, manifest))
     for name in set(unsettled) - part.settled:
         state = _newer(part.states.get(name), found.get(name))
         if state and name not in found and not state.run_status.is_final:
@@ -96,7 +96,7 @@ def _newer(stored: ShardState | None, found: ShardState | None) -> ShardState | 
     return replace(newest, earlier=tuple(earlier))
 
 
-async def _recent_tasks(api: Api, manifest: Manifest) -> list[Task]:
+async def recent_tasks(api: Api, manifest: Manifest) -> list[Task]:
     """Return the tasks of the account that have a key of this job.
 
     The list ends at the tasks that are older than the job, if it is in that order, which is inferred: what

@@ -67,10 +67,14 @@ class JobFiles:
                 f"There is no job in {directory}: it has no {_MANIFEST}",
                 hint="Pass the bos_uri that the job was submitted with, or submit it with client.submit().",
             )
-        parts = [first]
-        while retry := self.read_manifest(retry_directory(directory, len(parts))):
-            parts.append(retry)
-        return parts
+        return [first, *self.read_retries(directory, 1)]
+
+    def read_retries(self, directory: BosUri, number: int) -> list[Manifest]:
+        """Return the manifests of the retries of a job from this number on, oldest first."""
+        found: list[Manifest] = []
+        while retry := self.read_manifest(retry_directory(directory, number + len(found))):
+            found.append(retry)
+        return found
 
     def find(self, directory: BosUri) -> Manifest | None:
         """Return the manifest of the job in a directory, None if the directory is empty.
@@ -106,7 +110,8 @@ class JobFiles:
         """Return the states of those of these shards that have one."""
         directory = manifest.directory.child("tasks/")
         wanted = set(names)
-        found = [name for uri in self._uris(directory) if (name := _state_name(uri, directory)) in wanted]
+        listed = (_state_name(info.uri, directory) for info in self._store.open().list(directory))
+        found = [name for name in listed if name in wanted]
         with ThreadPoolExecutor(_MAX_WORKERS, thread_name_prefix="qf-tasks-jobs") as pool:
             states = pool.map(lambda name: self.read_state(manifest, name), found)
             return {name: state for name, state in zip(found, states, strict=True) if state}
@@ -136,7 +141,11 @@ class JobFiles:
 
     def is_stopped(self, manifest: Manifest) -> bool:
         """Return whether a job was stopped."""
-        return any(uri.key.endswith(_STOPPED) for uri in self._uris(manifest.directory.child(_STOPPED)))
+        try:  # not by listing it: a listing may lag behind
+            self._store.open().get(manifest.directory.child(_STOPPED), _MAX_STATE_BYTES)
+        except NotFoundError:
+            return False
+        return True
 
     def mark_stopped(self, manifest: Manifest) -> None:
         """Have every program that runs a job submit no more."""
@@ -165,9 +174,6 @@ class JobFiles:
     def delete(self, manifest: Manifest, found: list[ObjectInfo]) -> None:
         """Delete objects of a job."""
         self._store.open().delete(manifest.directory.bucket, [info.uri.key for info in found])
-
-    def _uris(self, directory: BosUri) -> Iterator[BosUri]:
-        return (info.uri for info in self._store.open().list(directory))
 
 
 def retry_directory(directory: BosUri, number: int) -> BosUri:

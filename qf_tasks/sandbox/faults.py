@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, TypeVar
 
 from .content import Content
-from .http_messages import JSON_TYPE, Response, dump_json, error
+from .http_messages import JSON_TYPE, Response, dump_json, error, head_of
 
 Body = TypeVar("Body", bytes, Content)
 
@@ -45,12 +45,8 @@ class Fault:
     changes_byte: bool = False
 
     def __repr__(self) -> str:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        given = [
-            f"{field.name}={values[field.name]!r}"
-            for field in fields(self)
-            if values[field.name] != field.default
-        ]
+        values = ((field, getattr(self, field.name)) for field in fields(self))
+        given = (f"{field.name}={value!r}" for field, value in values if value != field.default)
         return f"Fault({', '.join(given)})"
 
     @classmethod
@@ -144,13 +140,7 @@ class Fault:
         """A response with a 1xx status comes first, the real one after `delay` seconds."""
         if not 100 <= status <= 199:
             raise ValueError(f"not an informational status: {status}; use 100 to 199")
-        phrase = http.client.responses.get(status, "Informational")
-        lines = [
-            f"HTTP/1.1 {status} {phrase}",
-            *(f"{name}: {text}" for name, text in (headers or {}).items()),
-        ]
-        head = "".join(f"{line}\r\n" for line in [*lines, ""])
-        return cls(applied=True, informational_head=head.encode(), delay=delay)
+        return cls(applied=True, informational_head=head_of(status, headers or {}), delay=delay)
 
     @classmethod
     def huge(cls, size: int, *, gzip: bool = True, applied: bool = False) -> Self:

@@ -3,6 +3,7 @@
 Knows nothing of actions, of state, or of aiohttp.
 """
 
+import http.client
 import json
 import math
 from collections.abc import Mapping
@@ -109,6 +110,12 @@ def success(request_id: str, result: Any) -> Response:
 def error(request_id: str, status: int, code: str, message: str) -> Response:
     """Return an error response."""
     return json_response(request_id, {"requestId": request_id, "code": code, "message": message}, status)
+
+
+def head_of(status: int, headers: Mapping[str, str]) -> bytes:
+    """Return the head of a response as it is sent."""
+    status_line = f"HTTP/1.1 {status} {http.client.responses.get(status, '')}"
+    return "\r\n".join([status_line, *(f"{name}: {text}" for name, text in headers.items()), "", ""]).encode()
 
 
 def json_response(request_id: str, document: Any, status: int = 200) -> Response:

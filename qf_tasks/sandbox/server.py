@@ -4,7 +4,6 @@ Knows how a response, with or without a fault, is sent, and nothing of its conte
 """
 
 import asyncio
-import http.client
 import logging
 import os
 import socket
@@ -22,7 +21,7 @@ from aiohttp import web
 from .bos_protocol import address_of
 from .content import Content
 from .faults import NO_FAULT, Fault
-from .http_messages import Request, Response
+from .http_messages import Request, Response, head_of
 from .service import Service
 
 # Bodies are kept as they were sent; errors and requests are recorded, not logged.
@@ -245,10 +244,7 @@ async def _trickle_with_headers(
 ) -> None:
     """Send a whole response byte by byte and close the connection; aiohttp sends all headers at once."""
     headers = {**response.headers, "Content-Length": str(len(response.body)), "Connection": "close"}
-    phrase = http.client.responses.get(response.status, "")
-    lines = [f"HTTP/1.1 {response.status} {phrase}", *(f"{name}: {text}" for name, text in headers.items())]
-    head = "".join(f"{line}\r\n" for line in [*lines, ""])
-    for byte in head.encode() + bytes(response.body):
+    for byte in head_of(response.status, headers) + bytes(response.body):
         if not transport.is_closing():
             transport.write(bytes([byte]))
             await asyncio.sleep(seconds_per_byte)

@@ -21,8 +21,8 @@ CASES: dict[str, Callable[[Size], Case]] = {
     "gets": waits.gets,
     "listing": many.listing,
     "shards": data.shards,
-    "small": data.small_objects,
-    "results": data.join_results,
+    "objects": data.small_objects,
+    "lines": data.lines,
     "import": imports.imports,
     "growth": growth.growth,
 }

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO, NamedTuple
@@ -91,41 +91,37 @@ def small_objects(size: Size) -> Case:
     return Case(figures)
 
 
-def join_results(size: Size) -> Case:
-    """Measure results that are parsed, and joined with their records, against `json.loads` of the lines."""
+def lines(size: Size) -> Case:
+    """Measure records that are validated, and results that are joined with them, against `json` alone."""
     with TemporaryDirectory() as name:
         records, results = Path(name, "records.jsonl"), Path(name, "results.jsonl")
-        _write(records, _records(_QUESTION, size.results))
-        _write(results, _results(_QUESTION, size.results))
+        _write(records, _records(_QUESTION, size.lines))
+        _write(results, _results(_QUESTION, size.lines))
 
         def read(path: Path) -> Iterator[jsonl.Line]:
             return jsonl.split_lines(_chunks(path), jsonl.MAX_RESULT_BYTES)
 
-        def joined() -> Iterator[object]:
-            return join(
-                parse_results(read(results), "results"), lambda: jsonl.parse_records(read(records), "")
-            )
-
-        def loaded(path: Path) -> None:
-            with path.open("rb") as lines:
-                _exhaust(map(json.loads, lines))
-
         seconds = medians(
             {
                 "parsed": lambda: _exhaust(parse_results(read(results), "results")),
-                "joined": lambda: _exhaust(joined()),
-                "json.loads, results": lambda: loaded(results),
-                "json.loads, results and records": lambda: [loaded(path) for path in (results, records)],
+                "joined": lambda: _exhaust(
+                    join(parse_results(read(results), ""), lambda: jsonl.parse_records(read(records), ""))
+                ),
+                "json.loads of results": lambda: _exhaust(_loaded(results)),
+                "json.loads of both": lambda: _exhaust(chain(_loaded(results), _loaded(records))),
+                "validated": lambda: _exhaust(jsonl.lines(records)),
+                "json.loads and dumps of records": lambda: _exhaust(map(json.dumps, _loaded(records))),
             },
-            size.join_rounds,
+            rounds=1,
         )
-    parse, both, loads_results, loads_both = seconds.values()
+    parse, joining, loads_results, loads_both, validation, dumps = seconds.values()
     return Case(
         [
-            *(Figure(key, value / size.results * MICRO, "µs") for key, value in seconds.items()),
-            Figure("parsed / json.loads of the results", parse / loads_results, target=at_most(2.0)),
-            Figure("joined / json.loads of both", both / loads_both, target=at_most(2.0)),
-            Figure("joined / json.loads of the results", both / loads_results),
+            *(Figure(key, value / size.lines * MICRO, "µs") for key, value in seconds.items()),
+            Figure("parsed / json.loads of results", parse / loads_results, target=at_most(2.0)),
+            Figure("joined / json.loads of both", joining / loads_both, target=at_most(2.0)),
+            Figure("joined / json.loads of results", joining / loads_results),
+            Figure("validated / json.loads and dumps", validation / dumps),
         ]
     )
 
@@ -145,10 +141,11 @@ def _subjects(scheme: str) -> Iterator[tuple[dict[str, _Subject], str]]:
             with file.path.open("rb") as content:
                 store.put(BosUri(output.bucket, file.key), content, file.size, file.md5)
 
-        ours = _Subject(
-            send=lambda files: _exhaust(side_by_side(send, files)),
-            receive=lambda _files, folder: client.data.download(task, folder),
-        )
+        def send_all(files: list[_File]) -> None:
+            for _file in side_by_side(send, files):
+                pass
+
+        ours = _Subject(send_all, receive=lambda _files, folder: client.data.download(task, folder))
         yield {"ours": ours, "BosClient": _bos_client(server), "session": _session(server)}, output.key
 
 
@@ -233,6 +230,11 @@ def _results(text: str, number: int) -> Iterator[dict[str, object]]:
 def _write(path: Path, values: Iterable[object]) -> None:
     with path.open("w") as file:
         file.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+
+
+def _loaded(path: Path) -> Iterator[object]:
+    with path.open("rb") as file:
+        yield from map(json.loads, file)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -29,8 +29,7 @@ class Size:
     shards: int
     shard_rounds: int
     small_objects: int
-    results: int
-    join_rounds: int
+    lines: int
 
 
 FULL = Size(
@@ -48,8 +47,7 @@ FULL = Size(
     shards=100,
     shard_rounds=3,
     small_objects=1000,
-    results=1_000_000,
-    join_rounds=1,
+    lines=1_000_000,
 )
 QUICK = Size(
     calls=3,
@@ -66,8 +64,7 @@ QUICK = Size(
     shards=2,
     shard_rounds=1,
     small_objects=10,
-    results=1000,
-    join_rounds=1,
+    lines=1000,
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,31 @@ class Frame:
 )
 def test_records_of_any_source_become_lines(records: object) -> None:
     assert [json.loads(line) for line in lines(records)] == WANTED
+
+
+class Array:
+    """What is used of an array or number of numpy, whose `item()` is for numbers alone."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def tolist(self) -> object:
+        return self._value
+
+    def item(self) -> object:
+        raise ValueError
+
+
+def test_record_with_numbers_and_arrays_of_numpy_has_those_of_json() -> None:
+    (line,) = lines([{"query": "a", "score": Array(1.5), "vector": Array([1, 2]), "inner": Question("b")}])
+
+    assert json.loads(line) == {
+        "id": "1",
+        "query": "a",
+        "score": 1.5,
+        "vector": [1, 2],
+        "inner": {"query": "b"},
+    }
 
 
 def test_records_of_a_directory_are_read_in_the_order_of_names(tmp_path: Path) -> None:
@@ -144,6 +170,18 @@ def test_split_lines_of_any_chunks_are_the_same(size: int) -> None:
         (None, 5),
         (b"five", 6),
     ]
+
+
+def test_split_lines_of_a_line_without_end_keeps_no_more_than_the_limit() -> None:
+    tracemalloc.start()
+    try:
+        found = list(split_lines([b"x" * 100_000] * 100, 1000))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert found == [(None, 1)]
+    assert peak < 1_000_000
 
 
 def test_error_of_a_record_names_file_line_and_rule(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from qf_tasks import (
     NotFoundError,
     QfTasksError,
     Result,
+    RunStatus,
+    Task,
     TaskNotFoundError,
     TaskStateError,
 )
@@ -47,7 +49,7 @@ def test_results_joined_with_the_input_name_what_is_missing_or_unexpected(
 ) -> None:
     lines = [
         {"id": "9", "query": "q9", "output": {"result": "of no record"}},
-        {"id": "1", "query": "another", "output": {"result": "of another query"}},
+        {"id": "4", "query": "another", "output": {"result": "of another query"}},
         {"id": "2", "output": {"result": "a second one"}},
         {"id": "3", "output": {"result": "without its query"}},
     ]
@@ -59,17 +61,34 @@ def test_results_joined_with_the_input_name_what_is_missing_or_unexpected(
         ("2", "succeeded"),
         ("1", "succeeded"),
         ("9", "unexpected"),
-        ("1", "unexpected"),
+        ("4", "unexpected"),
         ("2", "unexpected"),
         ("3", "succeeded"),
         ("4", "missing"),
     ]
     assert results[-1].query == "q4"
+    assert [result.error for result in results if result.outcome == "unexpected"] == [
+        "The input has no record with this id",
+        "The record with this id asks something else",
+        "There is another result for this record",
+    ]
+
+
+def test_results_of_an_empty_output_are_missing(
+    make_blocking_data: Any, sandbox: Sandbox, task_with_output: str
+) -> None:
+    for name in "ab":
+        sandbox.put(f"{output_of(sandbox, task_with_output)}/{name}.jsonl", "")
+
+    results = list(make_blocking_data().results(task_with_output, missing=True))
+
+    assert [(result.id, result.outcome) for result in results] == [(n, "missing") for n in "1234"]
 
 
 def test_results_with_unreadable_lines_go_on(data: Data, sandbox: Sandbox, task_with_output: str) -> None:
     uri = f"{output_of(sandbox, task_with_output)}/a.jsonl"
-    sandbox.put(uri, b'\xff\n[]\n{"output": {}}\n\n{"id": "2", "output": {"result": "a\xe2\x80\xa8b"}}\n')
+    lines = [b"\xff", b"[]", b'{"id": ""}', b"", '{"id": "2", "output": {"result": "a\u2028b"}}'.encode()]
+    sandbox.put(uri, b"\n".join([*lines, b'{"id": "1", "output": NaN}']))
 
     results = [result for result in data.results(task_with_output) if result.file == uri]
 
@@ -78,6 +97,7 @@ def test_results_with_unreadable_lines_go_on(data: Data, sandbox: Sandbox, task_
         (2, "unreadable", None),
         (3, "unreadable", None),
         (5, "succeeded", "a\u2028b"),
+        (6, "unreadable", None),
     ]
 
 
@@ -85,6 +105,7 @@ def test_results_with_unreadable_lines_go_on(data: Data, sandbox: Sandbox, task_
     ("line", "outcome", "text", "error"),
     [
         ({"output": {"choices": [{"message": {"content": "hi"}}]}}, "succeeded", "hi", None),
+        ({"output": {"choices": [{"message": {"content": "hi"}}, {}]}}, "succeeded", "hi", None),
         ({"output": {"vector": [1]}}, "succeeded", None, None),
         ({"error": {"code": 336, "message": "bad"}}, "failed", None, "bad [336]"),
         ({"output": {"error_code": 4, "error_msg": "limit"}}, "failed", None, "limit [4]"),
@@ -223,6 +244,14 @@ def test_download_into_a_missing_directory_is_refused(data: Data, sandbox: Sandb
         data.download("infer-1", tmp_path / "no" / "results.jsonl")
 
     assert sandbox.requests == []
+
+
+def test_results_of_a_task_that_has_ended_since_it_was_described_are_read(
+    make_blocking_data: Any, task_with_output: str
+) -> None:
+    before = Task(task_id=task_with_output, run_status=RunStatus.RUNNING)
+
+    assert len(list(make_blocking_data().results(before))) == 2
 
 
 def test_results_of_a_task_that_runs_raise(data: Data, sandbox: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""The object store: the SDK's contract, addresses, signatures, and memory."""
+"""The object store: the SDK's contract, addresses, and how asyncio ends a transfer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import inspect
 from typing import Any
 
 import pytest
-from baidubce.auth.bce_credentials import BceCredentials
-from baidubce.bce_client_configuration import BceClientConfiguration
 from baidubce.services.bos.bos_client import BosClient
 
 from qf_tasks import InvalidArgumentError, Settings
@@ -75,26 +73,6 @@ def test_endpoint_is_that_of_the_settings_or_a_loopback_base_url(fields: dict[st
     store = ObjectStore(settings(**fields))
 
     assert store._signed(_Request("GET", BosUri("bucket", "key"), {}, {}))[0] == url
-
-
-def test_objects_of_the_sdk_are_read_and_objects_of_ours_by_the_sdk(sandbox: Sandbox) -> None:
-    credentials = BceCredentials(sandbox.access_key, sandbox.secret_key)
-    theirs = BosClient(BceClientConfiguration(credentials=credentials, endpoint=sandbox.url))
-    ours = ObjectStore(
-        Settings(access_key=sandbox.access_key, secret_key=sandbox.secret_key, bos_endpoint=sandbox.url)
-    )
-    from warnings import catch_warnings, simplefilter
-
-    with catch_warnings():
-        simplefilter("ignore")  # the SDK leaves its sockets open
-        theirs.put_object_from_string("bucket", "a key/ä+b.jsonl", "content")
-        read = b"".join(ours.read(BosUri("bucket", "a key/ä+b.jsonl")))
-        ours._sdk.put_object_from_string("bucket", "ours", "other")
-        assert theirs.get_object_as_string("bucket", "ours") == b"other"
-        del theirs
-    ours.close()
-
-    assert read == b"content"
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,22 @@ def test_delete_of_a_bucket_or_no_directory_is_refused(data: Data, sandbox: Sand
     assert sandbox.requests == []
 
 
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [('{"query": "q"}', "it has no id"), ("[]", "not a JSON object"), ('{"id": ""}', "no id")],
+)
+def test_records_with_a_line_that_is_none_raise_after_those_before(
+    make_blocking_data: Any, sandbox: Sandbox, line: str, rule: str
+) -> None:
+    sandbox.put("bos:/bucket/in/a.jsonl", f'{{"id": "1", "query": "q"}}\n\n{line}\n')
+    records = make_blocking_data().records(DIRECTORY)
+
+    assert next(records).id == "1"
+    with pytest.raises(InvalidRecordError, match=rule) as caught:
+        next(records)
+    assert (caught.value.file, caught.value.line) == ("bos:/bucket/in/a.jsonl", 3)
+
+
 def test_records_of_an_empty_directory_raises_not_found(data: Data) -> None:
     with pytest.raises(NotFoundError):
         list(data.records("bos:/bucket/nothing/"))

@@ -1,4 +1,7 @@
-"""Jobs of both clients from one source, against a sandbox whose clock moves when a client waits."""
+"""Jobs against a sandbox whose clock moves when a client waits.
+
+Both clients run the same operations: what their own methods do is tested with both, the rest with one.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ import pytest
 
 from qf_tasks import AsyncJob, Job, TaskClient
 from qf_tasks.sandbox import Sandbox
-from tests.clients import BlockingAdapter
+from tests.clients import BlockingAdapter, Kind
 from tests.conftest import MakeClient
 
 BOS_URI = "bos:/bucket/jobs/nightly/"
 MakeJobsClient = Callable[..., TaskClient]
+both_clients = pytest.mark.parametrize("kind", ["blocking", "asyncio"])
 
 
 class AsyncAdapter:
@@ -43,6 +47,12 @@ class AsyncAdapter:
             yield from self._client._iterate(results)
         finally:
             self._client._run(cast(Any, results).aclose())
+
+
+@pytest.fixture
+def kind() -> Kind:
+    """Return the kind of client that a test uses unless it is one of `both_clients`."""
+    return "blocking"
 
 
 @pytest.fixture

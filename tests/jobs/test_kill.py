@@ -118,7 +118,7 @@ def test_job_whose_programs_are_killed_has_one_task_for_each_shard() -> None:
 def test_soak_of_jobs_killed_at_random_moments(capsys: pytest.CaptureFixture[str]) -> None:
     moments = random.Random(4)  # noqa: S311 - not for cryptography
     killed = Counter[str | None]()
-    for round_number in range(40):
+    for round_number in range(20):
         with Sandbox(speed=300) as sandbox:
             sandbox.inject_random(0.05, FAULTS, seed=round_number)
             for _ in range(2):

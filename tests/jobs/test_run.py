@@ -11,7 +11,7 @@ import pytest
 from qf_tasks import AsyncJob, Job, JobStatus, QfTasksError, TaskClient, TaskFailedError, WaitTimeoutError
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
-from .conftest import BOS_URI, MakeJobsClient, count
+from .conftest import BOS_URI, MakeJobsClient, both_clients, count
 
 Submit = Callable[..., Job]
 
@@ -37,6 +37,7 @@ def when_created(sandbox: Sandbox, run_statuses: Iterable[str | None]) -> Callab
     return end
 
 
+@both_clients
 def test_run_returns_the_status_when_every_task_has_ended(submit: Submit) -> None:
     progress: list[JobStatus] = []
 
@@ -54,9 +55,12 @@ def test_run_returns_the_status_when_every_task_has_ended(submit: Submit) -> Non
     )
     assert progress[0].state == "Running"
     assert progress[-1] == status
+    assert any(snapshot.remaining for snapshot in progress[:-1])
+    assert status.remaining is None
     assert JobStatus.model_validate_json(status.model_dump_json()) == status
 
 
+@both_clients
 def test_run_keeps_to_the_slots_that_other_tasks_leave(submit: Submit, sandbox: Sandbox) -> None:
     sandbox.add_tasks(17, run_status="Running")
     active: list[int] = []
@@ -71,7 +75,7 @@ def test_run_keeps_to_the_slots_that_other_tasks_leave(submit: Submit, sandbox: 
 
 
 def test_run_without_a_free_slot_waits_for_one(submit: Submit, sandbox: Sandbox) -> None:
-    sandbox.add_tasks(20, run_status="Running", ends_after=3600)
+    sandbox.add_tasks(20, run_status="Running", ends_after=300)
 
     job = submit(1)
 
@@ -90,6 +94,7 @@ def test_run_polls_all_tasks_with_one_listing(submit: Submit, sandbox: Sandbox) 
     assert actions.count("DescribeBatchInferenceTask") == 10
 
 
+@both_clients
 @pytest.mark.parametrize("run_status", ["Failed", "Expired"])
 def test_run_tries_a_failed_shard_again(submit: Submit, sandbox: Sandbox, run_status: str) -> None:
     job = submit(4, max_records_per_task=2)
@@ -102,6 +107,7 @@ def test_run_tries_a_failed_shard_again(submit: Submit, sandbox: Sandbox, run_st
     assert len({result.id for result in job.results()}) == 4
 
 
+@both_clients
 def test_run_names_shards_that_failed_after_their_retries(
     submit: Submit, client: TaskClient, sandbox: Sandbox
 ) -> None:
@@ -137,6 +143,7 @@ def test_run_counts_a_deleted_task_as_failed(submit: Submit, client: TaskClient,
     assert [task.run_status for task in status.tasks] == ["Deleted", "Done"]
 
 
+@both_clients
 @pytest.mark.parametrize("sandbox", [ServerBehavior(describe_delay=20)], indirect=True, ids=["late"])
 def test_run_does_not_take_a_task_that_is_not_visible_yet_as_deleted(
     submit: Submit, client: TaskClient, sandbox: Sandbox
@@ -147,6 +154,7 @@ def test_run_does_not_take_a_task_that_is_not_visible_yet_as_deleted(
     assert len(sandbox.tasks) == 1
 
 
+@both_clients
 def test_run_that_times_out_leaves_its_tasks_and_can_be_repeated(submit: Submit, sandbox: Sandbox) -> None:
     job = submit(4, max_records_per_task=2)
 
@@ -158,6 +166,7 @@ def test_run_that_times_out_leaves_its_tasks_and_can_be_repeated(submit: Submit,
     assert len(sandbox.tasks) == 2
 
 
+@both_clients
 @pytest.mark.parametrize(
     "fault",
     [Fault.reset_after(), Fault.reset_before(), Fault.status(503), Fault.status(429, retry_after=0)],
@@ -201,6 +210,15 @@ def test_run_gives_up_after_a_long_outage_of_creates(submit: Submit, sandbox: Sa
         job.run(timeout="2h")
 
 
+@pytest.mark.parametrize("sandbox", [ServerBehavior(object_list_delay=8)], indirect=True, ids=["lag"])
+@pytest.mark.usefixtures("sandbox")
+def test_job_over_a_store_whose_listing_lags_is_whole(submit: Submit, client: TaskClient) -> None:
+    job = submit(4, max_records_per_task=2)
+
+    assert job.run().state == "Done"
+    assert [result.outcome for result in client.job(BOS_URI).results()] == ["succeeded"] * 4
+
+
 @pytest.mark.parametrize("sandbox", [ServerBehavior(output_delay=20)], indirect=True, ids=["late"])
 @pytest.mark.usefixtures("sandbox")
 def test_run_waits_for_output_that_is_listed_late(submit: Submit, client: TaskClient) -> None:
@@ -233,6 +251,7 @@ def test_run_by_another_program_goes_on(
     assert len(sandbox.tasks) == 2
 
 
+@both_clients
 def test_run_by_two_programs_creates_each_task_once(
     submit: Submit, make_jobs_client: MakeJobsClient, sandbox: Sandbox
 ) -> None:
@@ -291,6 +310,7 @@ def test_state_of_a_shard_that_is_damaged_is_refused_by_name(
         client.job(BOS_URI).status()
 
 
+@both_clients
 def test_job_and_status_are_shown_as_tables_in_a_notebook(submit: Submit) -> None:
     job: Any = submit([{"id": "<b>", "query": "q"}], name="<b>")
     status: Any = job.status()

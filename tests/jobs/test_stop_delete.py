@@ -10,7 +10,7 @@ import pytest
 from qf_tasks import BulkError, Job, JobStatus, TaskClient, TaskFailedError, TaskStateError
 from qf_tasks.sandbox import Fault, Sandbox
 
-from .conftest import BOS_URI
+from .conftest import BOS_URI, both_clients
 
 Submit = Callable[..., Job]
 
@@ -21,6 +21,7 @@ def states(sandbox: Sandbox) -> set[str]:
     return {task["runStatus"] for task in sandbox.tasks.values()}
 
 
+@both_clients
 def test_stop_stops_the_tasks_and_submits_no_more(submit: Submit, sandbox: Sandbox) -> None:
     job = submit(22, max_records_per_task=1)
 
@@ -50,6 +51,7 @@ def test_stop_ends_the_run_of_another_program(submit: Submit, sandbox: Sandbox) 
     assert (status.state, status.shards_done, len(sandbox.tasks)) == ("Stopped", 2, 18 + 2)
 
 
+@both_clients
 def test_stop_while_a_task_is_created_stops_that_too(submit: Submit, sandbox: Sandbox) -> None:
     sandbox.add_tasks(20, run_status="Running", ends_after=30)
     job = submit(1)
@@ -108,6 +110,7 @@ def test_delete_deletes_the_tasks_and_keeps_the_results(
     assert len(list(client.job(BOS_URI).results())) == 4
 
 
+@both_clients
 def test_delete_with_data_deletes_everything_of_the_job(submit: Submit, sandbox: Sandbox) -> None:
     sandbox.put("bos:/bucket/jobs/nightly2/other.txt", "keep")
     sandbox.set_answers(fail_records=["1"])
@@ -121,6 +124,8 @@ def test_delete_with_data_deletes_everything_of_the_job(submit: Submit, sandbox:
     deletion = job.delete(data=True)
 
     assert deletion == planned
+    *_, last = sandbox.requests[-1].params["objects"]
+    assert last["key"] == "jobs/nightly/job.json"  # until then, the same call continues
     assert (sandbox.tasks, list(sandbox.objects)) == ({}, ["bos:/bucket/jobs/nightly2/other.txt"])
 
 
@@ -134,6 +139,7 @@ def test_delete_keeps_records_that_were_there_before(submit: Submit, sandbox: Sa
     assert list(sandbox.objects) == ["bos:/bucket/prepared/a.jsonl"]
 
 
+@both_clients
 def test_delete_of_a_job_that_runs_is_refused(submit: Submit, sandbox: Sandbox) -> None:
     job = submit(1)
 

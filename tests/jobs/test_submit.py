@@ -11,7 +11,7 @@ import pytest
 from qf_tasks import InvalidArgumentError, InvalidRecordError, Job, NotFoundError, QfTasksError, TaskClient
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
-from .conftest import BOS_URI, MakeJobsClient, count, questions
+from .conftest import BOS_URI, MakeJobsClient, both_clients, count, questions
 
 Submit = Callable[..., Job]
 
@@ -30,6 +30,7 @@ def lines(*ids: str) -> str:
     return "".join(json.dumps({"id": record_id, "query": "why?"}) + "\n" for record_id in ids)
 
 
+@both_clients
 def test_submit_uploads_the_records_and_creates_a_task(submit: Submit, sandbox: Sandbox) -> None:
     progress: list[tuple[int, int]] = []
 
@@ -72,6 +73,7 @@ def test_submit_with_all_slots_taken_returns_a_job_that_goes_on_later(
     assert job.status().state == "Submitting"
 
 
+@both_clients
 def test_submit_again_returns_the_same_job(
     submit: Submit, make_jobs_client: MakeJobsClient, sandbox: Sandbox
 ) -> None:
@@ -85,6 +87,7 @@ def test_submit_again_returns_the_same_job(
     assert (again.shards, len(sandbox.tasks), sandbox.objects) == (2, 2, objects)
 
 
+@both_clients
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
@@ -106,6 +109,13 @@ def test_submit_of_another_job_to_the_same_place_names_what_differs(
         submit(**changed)
 
     assert count(sandbox, "PutObject") == sent
+
+
+def test_submit_with_other_parameters_is_refused_before_the_records_are_read(submit: Submit) -> None:
+    submit(3)
+
+    with pytest.raises(InvalidArgumentError, match="its endpoint differs"):
+        submit((pytest.fail("read") for _ in range(1)), endpoint="other")
 
 
 def test_submit_to_a_directory_with_other_objects_is_refused(submit: Submit, sandbox: Sandbox) -> None:
@@ -138,6 +148,7 @@ def test_submit_of_invalid_records_sends_nothing(
     assert (sandbox.objects, sandbox.tasks) == ({}, {})
 
 
+@both_clients
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -164,6 +175,7 @@ def test_submit_with_a_bad_argument_sends_nothing(
     assert not sandbox.requests
 
 
+@both_clients
 def test_submit_that_was_interrupted_is_completed_by_the_same_call(
     submit: Submit, client: TaskClient, sandbox: Sandbox
 ) -> None:
@@ -222,6 +234,7 @@ def test_submit_to_a_store_that_ignores_conditions_is_the_same_job(submit: Submi
     ("change", "problem"),
     [
         (lambda text: text[:-5], "is not JSON"),
+        (lambda _: "[" * 100_000, "is not JSON"),
         (lambda _: '{"tasks": []}', "is not the manifest of a job"),
         (lambda text: text.replace('"version": 1', '"version": 2'), "has version 2"),
         (
@@ -229,9 +242,12 @@ def test_submit_to_a_store_that_ignores_conditions_is_the_same_job(submit: Submi
             r"is damaged: shards\.0\.files\.0\.records",
         ),
         (lambda text: text.replace('"records": 3', '"records": 4'), "was changed"),
-        (lambda text: text.replace("nightly/", "daily/"), "was copied from bos:/bucket/jobs/daily/"),
+        (
+            lambda text: text.replace("nightly/", "daily/"),
+            "was copied: its bos_uri is 'bos:/bucket/jobs/daily/'",
+        ),
     ],
-    ids=["cut", "foreign", "newer", "wrong-field", "changed", "copied"],
+    ids=["cut", "deep", "foreign", "newer", "wrong-field", "changed", "copied"],
 )
 def test_job_with_an_unusable_manifest_is_refused(
     submit: Submit, client: TaskClient, sandbox: Sandbox, change: Callable[[str], str], problem: str
@@ -243,6 +259,7 @@ def test_job_with_an_unusable_manifest_is_refused(
         client.job(BOS_URI)
 
 
+@both_clients
 def test_job_of_a_directory_without_one_is_not_found(client: TaskClient, sandbox: Sandbox) -> None:
     sandbox.put("bos:/bucket/other.txt", "")
 
@@ -253,6 +270,7 @@ def test_job_of_a_directory_without_one_is_not_found(client: TaskClient, sandbox
 # Records that are in the store already
 
 
+@both_clients
 def test_submit_of_a_prepared_directory_uses_it_in_place(submit: Submit, sandbox: Sandbox) -> None:
     sandbox.put("bos:/bucket/prepared/a.jsonl", lines("1", "2"))
     sandbox.put("bos:/bucket/prepared/b/c.jsonl", lines("3"))

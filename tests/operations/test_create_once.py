@@ -192,6 +192,21 @@ def test_create_whose_search_fails_has_unknown_outcome(sandbox: Sandbox, client:
     assert len(sandbox.tasks) == 1
 
 
+def test_create_interrupted_during_its_search_warns_that_the_task_may_exist(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Interrupted(SandboxTime):
+        def sleep(self, seconds: float) -> None:
+            raise KeyboardInterrupt(seconds)
+
+    sandbox.inject(Fault.reset_after(), action=CREATE)
+
+    with client_of(sandbox, Interrupted(sandbox)) as client, pytest.raises(KeyboardInterrupt):
+        client.create(**TASK)
+
+    assert "may or may not have succeeded; the search for it was interrupted" in caplog.text
+
+
 def test_create_that_equals_several_tasks_has_them_as_candidates(
     sandbox: Sandbox, client: TaskClient, make_client: MakeClient
 ) -> None:

@@ -320,12 +320,12 @@ def test_ages_are_counted_on_the_clock_of_the_service(sandbox: Sandbox, client: 
     assert ids(client.plan_purge(older_than="30d")) == [old]
 
 
-@pytest.mark.parametrize("date", ["", "yesterday", "Mon, 01 Jan 0001 00:00:00 GMT"])
-def test_ages_without_a_clock_of_the_service_select_nothing_that_is_new(
+@pytest.mark.parametrize("date", ["", "yesterday", "Fri, 01 Jan 0100 00:00:00 GMT"])
+def test_ages_with_a_senseless_date_of_the_service_select_nothing_that_is_new(
     sandbox: Sandbox, client: TaskClient, date: str
 ) -> None:
     sandbox.add_task()
     sandbox.inject(Fault.headers({"Date": date}), times=2)
 
-    assert ids(client.list(older_than="30d")) == []
+    assert ids(client.list(older_than="20000w")) == []
     assert ids(client.plan_purge(older_than="30d")) == []
