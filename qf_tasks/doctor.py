@@ -1,21 +1,29 @@
-"""Diagnoses why a call does not work: settings, network, clock, and one harmless signed read.
+"""Diagnoses why a call does not work: settings, network, clock, one harmless signed read, and a bucket.
 
-Requests take the client's own network path, so that what works here works there. Nothing is changed, and no
-key is shown.
+Requests take the client's own network path, so that what works here works there. Nothing is changed, except
+that one object is written and deleted in a bucket that is named; no key is shown.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, Unpack
+from io import BytesIO
+from typing import TYPE_CHECKING, Literal, Unpack
+from uuid import uuid4
 
 from qf_tasks._protocol.responses import service_time
 from qf_tasks._transport.sender import Sender
 from qf_tasks.client import TaskClient
-from qf_tasks.errors import ConfigurationError, QfTasksError
+from qf_tasks.data.lazy_store import LazyStore
+from qf_tasks.data.uri import BosUri
+from qf_tasks.errors import ConfigurationError, PermissionDeniedError, QfTasksError
 from qf_tasks.models import Account, Model
 from qf_tasks.settings import Keywords, Settings, SourceReport, hide, inspect_sources
+
+if TYPE_CHECKING:
+    from qf_tasks.data.store import ObjectStore
 
 Outcome = Literal["ok", "warning", "failed", "skipped"]
 
@@ -23,6 +31,7 @@ _CLOCK_TOLERANCE = 60.0  # seconds
 _SIGNATURE_SECONDS = 300.0  # a clock that is further behind makes signatures that have already expired
 _MAX_SKEW = 1800.0  # documented for another product of the same platform
 
+_BUCKET = ("bucket", "bucket region", "bucket read", "bucket write")
 _STAGES = ("name", "connection", "tls", "response")
 _STAGE_BY_CODE = {
     "NameNotResolved": "name",
@@ -56,7 +65,8 @@ class Check(Model):
     """One thing that was checked.
 
     Attributes:
-        name: `settings`, `name` (DNS), `connection`, `tls`, `response`, `read` or `clock`.
+        name: `settings`, `name` (DNS), `connection`, `tls`, `response`, `read` or `clock`; of a bucket
+            `bucket`, `bucket region`, `bucket read` or `bucket write`.
         error: the class of the `QfTasksError` that calls end with for this reason, if one is known.
     """
 
@@ -81,23 +91,31 @@ class Diagnosis(Model):
         return all(check.outcome != "failed" for check in self.checks)
 
 
-def diagnose(**keywords: Unpack[Keywords]) -> Diagnosis:
-    """Return what was found, with the keywords that a `TaskClient` would be given.
+def diagnose(*, bos_uri: str | None = None, **keywords: Unpack[Keywords]) -> Diagnosis:
+    """Find out why calls of a `TaskClient` with the same keywords fail.
+
+    Args:
+        bos_uri: Check this directory in BOS, such as "bos:/my-bucket/in/", too. To find out whether the keys
+            can write there, an object is stored and deleted again. By default nothing is written anywhere.
+        **keywords: As those of `TaskClient`.
 
     Raises:
-        InvalidArgumentError: A keyword is unknown, blank or of the wrong type.
+        InvalidArgumentError: A keyword is unknown, blank or of the wrong type, or `bos_uri` is no directory.
     """
     keywords = hide(keywords)
+    directory = None if bos_uri is None else _directory(bos_uri)
     sources = inspect_sources(**keywords)
     try:
         settings = Settings.load(**keywords)
     except QfTasksError as error:
-        skipped = [Check(name, "skipped", "no settings") for name in (*_STAGES, "read", "clock")]
+        names = (*_STAGES, "read", "clock", *(_BUCKET if directory else ()))
+        skipped = [Check(name, "skipped", "no settings") for name in names]
         return Diagnosis((_failed("settings", error, error.hint), *skipped), sources)
     network, date = _check_network(settings)
     read = _check_read(settings)
     clock = _check_clock(date, accepted=read.outcome == "ok")
-    checks = (Check("settings", "ok", str(settings.account)), *network, read, clock)
+    bucket = _check_bucket(settings, directory) if directory else []
+    checks = (Check("settings", "ok", str(settings.account)), *network, read, clock, *bucket)
     return Diagnosis(checks, sources, settings.account)
 
 
@@ -137,6 +155,72 @@ def _check_read(settings: Settings) -> Check:
         except QfTasksError as error:
             return _failed("read", error, _HINTS.get(error.code or "", error.hint))
     return Check("read", "ok", f"a signed request was accepted (request id {page.request_id})")
+
+
+def _directory(bos_uri: object) -> BosUri:
+    """Return the address of a directory, or of a whole bucket."""
+    uri = BosUri.parse(bos_uri)
+    return BosUri.parse_directory(bos_uri) if uri.key else uri
+
+
+def _check_bucket(settings: Settings, directory: BosUri) -> list[Check]:
+    """Check that a bucket can be reached, where it is, and what the keys may do in a directory of it."""
+    store = LazyStore(settings).open()
+    bucket = directory.bucket
+    try:
+        try:
+            region = Check("bucket region", "ok", store.region(bucket))
+        except PermissionDeniedError as error:
+            hint = (
+                "Calls work if bos_endpoint is set to the host of the region, such as https://bj.bcebos.com."
+            )
+            region = Check("bucket region", "warning", str(error), hint)
+        except QfTasksError as error:
+            skipped = (Check(name, "skipped", "not reached") for name in _BUCKET[1:])
+            return [_failed("bucket", error, _grant(error, "READ", directory)), *skipped]
+        reached = Check("bucket", "ok", f"{bucket} exists")
+        return [reached, region, _check_bucket_read(store, directory), _check_bucket_write(store, directory)]
+    finally:
+        store.close()
+
+
+def _check_bucket_read(store: ObjectStore, directory: BosUri) -> Check:
+    """List a directory, and read the beginning of what is in it."""
+    try:
+        found = next(iter(store.list(directory)), None)
+        if found:
+            next(store.read(found), b"")
+    except QfTasksError as error:
+        return _failed("bucket read", error, _grant(error, "READ and LIST", directory))
+    what = "an object was read" if found else "the listing is empty, so no object was read"
+    return Check("bucket read", "ok", f"{directory} can be listed; {what}")
+
+
+def _check_bucket_write(store: ObjectStore, directory: BosUri) -> Check:
+    """Store an object and delete it again."""
+    uri = directory.child(f"qf-tasks-doctor-{uuid4().hex}.txt")
+    content = b"qf-tasks doctor checks whether it can write here\n"
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    try:
+        store.put(uri, BytesIO(content), len(content), digest)
+    except QfTasksError as error:
+        return _failed("bucket write", error, _grant(error, "WRITE", directory))
+    try:
+        store.delete(uri.bucket, [uri.key])
+    except QfTasksError as error:
+        hint = _grant(error, "WRITE", directory)
+        return _failed("bucket write", error, f"Delete {uri} by hand. {hint or ''}".strip())
+    return Check("bucket write", "ok", f"an object was written to {directory} and deleted again")
+
+
+def _grant(error: QfTasksError, permissions: str, directory: BosUri) -> str | None:
+    """Return what to do about a failure in a bucket."""
+    if isinstance(error, PermissionDeniedError):
+        return (
+            f"Grant the user of these keys {permissions} on bucket {directory.bucket}, or the policy "
+            "BOSFullControlAccessPolicy. 请为该用户授予此存储桶的读写权限。"
+        )
+    return _HINTS.get(error.code or "", error.hint or "").replace("base_url", "bos_endpoint") or None
 
 
 def _check_clock(date: datetime | None, *, accepted: bool) -> Check:

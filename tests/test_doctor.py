@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qf_tasks.doctor import Check, Diagnosis, diagnose
-from qf_tasks.sandbox import Fault, Sandbox
+from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 from tests.transport import tcp_proxy
 
 
@@ -174,3 +174,73 @@ def test_diagnose_failing_proxy_names_the_proxy() -> None:
         )
     assert check(diagnosis, "connection").outcome == "failed"
     assert "proxy" in (check(diagnosis, "connection").hint or "")
+
+
+def diagnose_bucket(sandbox: Sandbox, *allowed: str) -> Diagnosis:
+    """Diagnose with keys that may do nothing in the object storage but what is allowed."""
+    sandbox.add_key("member", "s" * 32, allowed={"DescribeBatchInferenceTasks", *allowed})
+    return diagnose(
+        bos_uri="bos:/my-bucket/in/",
+        access_key="member",
+        secret_key="s" * 32,
+        base_url=sandbox.url,
+        bos_endpoint=sandbox.url,
+        max_retries=0,
+    )
+
+
+_READ = ("GetBucketLocation", "ListObjects", "GetObject")
+
+
+def test_diagnose_bucket_with_all_permissions_leaves_nothing_behind(sandbox: Sandbox) -> None:
+    sandbox.put("bos:/my-bucket/in/part.jsonl", "{}\n")
+
+    diagnosis = diagnose_bucket(sandbox, *_READ, "PutObject", "DeleteObject", "DeleteMultipleObjects")
+
+    assert [found for found in outcomes(diagnosis).items() if found[0].startswith("bucket")] == [
+        ("bucket", "ok"),
+        ("bucket region", "ok"),
+        ("bucket read", "ok"),
+        ("bucket write", "ok"),
+    ]
+    assert list(sandbox.objects) == ["bos:/my-bucket/in/part.jsonl"]
+
+
+def test_diagnose_bucket_that_cannot_be_written_names_what_to_grant(sandbox: Sandbox) -> None:
+    diagnosis = diagnose_bucket(sandbox, *_READ)
+
+    found = check(diagnosis, "bucket write")
+    assert (check(diagnosis, "bucket read").outcome, found.outcome, found.error) == (
+        "ok",
+        "failed",
+        "PermissionDeniedError",
+    )
+    assert "Grant the user of these keys WRITE on bucket my-bucket" in (found.hint or "")
+
+
+def test_diagnose_bucket_without_permission_for_its_region_goes_on(sandbox: Sandbox) -> None:
+    found = outcomes(diagnose_bucket(sandbox, "ListObjects"))
+
+    assert (found["bucket region"], found["bucket read"], found["bucket write"]) == (
+        "warning",
+        "ok",
+        "failed",
+    )
+
+
+def test_diagnose_bucket_that_does_not_exist_fails_the_bucket(sandbox: Sandbox) -> None:
+    sandbox.behavior = ServerBehavior(missing_buckets_refused=True)
+
+    diagnosis = diagnose_bucket(sandbox, *_READ)
+
+    assert (check(diagnosis, "bucket").error, outcomes(diagnosis)["bucket write"]) == (
+        "NotFoundError",
+        "skipped",
+    )
+
+
+def test_diagnose_bucket_whose_object_cannot_be_deleted_names_the_object(sandbox: Sandbox) -> None:
+    diagnosis = diagnose_bucket(sandbox, *_READ, "PutObject")
+
+    [uri] = sandbox.objects
+    assert f"Delete {uri} by hand." in (check(diagnosis, "bucket write").hint or "")

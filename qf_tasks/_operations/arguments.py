@@ -24,17 +24,13 @@ Callback = TypeVar("Callback", bound=Callable[..., object])
 
 _MAX_QUOTED = 60
 _MAX_BARE_AGE = 1e9  # what may be meant as days or seconds
-_STATE_SYNONYMS = {
-    "completed": "Done",
-    "complete": "Done",
-    "success": "Done",
-    "succeeded": "Done",
-    "finished": "Done",
-    "canceled": "Stopped",
-    "cancelled": "Stopped",
-    "pending": "Queuing",
-    "queued": "Queuing",
-    "error": "Failed",
+# Names of other services for the states: the library suggests the right one, the terminal accepts both.
+STATE_SYNONYMS = {
+    **dict.fromkeys(("completed", "complete", "success", "succeeded", "finished"), "Done"),
+    **dict.fromkeys(("canceled", "cancelled"), "Stopped"),
+    **dict.fromkeys(("pending", "queued", "waiting"), "Queuing"),
+    **dict.fromkeys(("error", "failure"), "Failed"),
+    **dict.fromkeys(("active", "in_progress", "processing"), "Running"),
     "timeout": "Expired",
 }
 
@@ -159,7 +155,7 @@ def _run_status(name: object, argument: str) -> RunStatus:
             return known
     if isinstance(name, RunStatus):  # a state that is new, as the service sent it
         return name
-    near = _STATE_SYNONYMS.get(lowered) or next(
+    near = STATE_SYNONYMS.get(lowered) or next(
         iter(difflib.get_close_matches(lowered.capitalize(), RunStatus.KNOWN, n=1, cutoff=0.6)), None
     )
     suggestion = f"Did you mean {near!r}? " if near else ""

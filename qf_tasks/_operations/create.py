@@ -177,7 +177,11 @@ async def create(api: Api, request: CreateRequest) -> CreatedTask:
             remaining = request.quota_timeout - (runtime.now() - started)
             if remaining <= 0:
                 raise _without_slot(rejection, request.quota_timeout) from None
-            await runtime.sleep(min(next(delays), remaining))
+            try:
+                await runtime.sleep(min(next(delays), remaining))
+            except BaseException as interrupt:  # Ctrl-C or a cancellation
+                interrupt.add_note(f"{request.name!r} was not created; it was waiting for a free slot.")
+                raise
     log_change(api, "reused" if created.reused else "created", created.task_id, created.request_id)
     return created
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from qf_tasks.cli import log, signals
 
 # The order in which the help lists the commands.
-from qf_tasks.cli.commands import create, demo, end, purge, read, sandbox, setup, wait
+from qf_tasks.cli.commands import create, data, demo, end, jobs, purge, read, sandbox, setup, wait
 from qf_tasks.cli.errors import reported
 from qf_tasks.cli.output import Terminal, prepare_streams
 from qf_tasks.cli.registry import PROGRAM, build
 
-__all__ = ["create", "demo", "end", "purge", "read", "run", "sandbox", "setup", "wait"]
+__all__ = ["create", "data", "demo", "end", "jobs", "purge", "read", "run", "sandbox", "setup", "wait"]
 
 
 def run(argv: Sequence[str]) -> int:

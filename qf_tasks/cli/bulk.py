@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qf_tasks.cli import completion, progress
-from qf_tasks.cli.errors import exit_code_of_kinds, hint_for, in_options
+from qf_tasks.cli import completion, progress, tables
+from qf_tasks.cli.errors import exit_code_of_kinds, report_hints
 from qf_tasks.cli.output import Terminal
+from qf_tasks.cli.wording import in_options
 
 if TYPE_CHECKING:
     from qf_tasks import BulkOutcome, BulkReport
@@ -23,7 +24,7 @@ Work = Callable[[OnProgress], "BulkReport"]
 def run(terminal: Terminal, doing: str, total: int, max_workers: int, work: Work) -> None:
     """Do the work, print its report, and set the exit code."""
     try:
-        report = _followed(terminal, doing, total, max_workers, work)
+        report = _with_progress(terminal, doing, total, max_workers, work)
     except BaseException as error:
         if partial := getattr(error, "report", None):
             _show(terminal, partial)
@@ -34,9 +35,9 @@ def run(terminal: Terminal, doing: str, total: int, max_workers: int, work: Work
     _show(terminal, report)
 
 
-def _followed(terminal: Terminal, doing: str, total: int, max_workers: int, work: Work) -> BulkReport:
+def _with_progress(terminal: Terminal, doing: str, total: int, max_workers: int, work: Work) -> BulkReport:
     """Do the work behind a progress display, and keep count of the tasks in flight."""
-    view = progress.Bulk(terminal, doing, total)
+    view = progress.BulkProgress(terminal, doing, total)
 
     def on_progress(outcome: BulkOutcome, done: int, total: int) -> None:
         terminal.in_flight = min(max_workers, total - done)
@@ -70,11 +71,9 @@ def _summarize(terminal: Terminal, report: BulkReport) -> None:
     """
     for outcome in report if terminal.out.is_terminal or terminal.ids_only else ():
         if outcome.error:
-            terminal.note(f"{outcome.task_id} {outcome.outcome}: {in_options(str(outcome.error))}")
+            text = in_options(str(outcome.error), terminal.names)
+            terminal.note(f"{outcome.task_id} {outcome.outcome}: {text}")
     counts = [f"{count} {outcome}" for outcome, count in report.counts.items() if count]
-    retries = [progress.counted(terminal.retries, "retry", "retries")] if terminal.retries else []
+    retries = [tables.counted(terminal.retries, "retry", "retries")] if terminal.retries else []
     terminal.note(f"{', '.join([*counts, *retries]) or 'nothing to do'}; account {report.account}")
-    for hint in dict.fromkeys(
-        outcome.error.hint for outcome in report if outcome.error and outcome.error.hint
-    ):
-        terminal.note(f"Hint: {hint_for(terminal, hint)}")
+    report_hints(terminal, (outcome.error.hint for outcome in report if outcome.error))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from signal import SIGINT
 from typing import Protocol, runtime_checkable
 
 import typer
 
 from qf_tasks import errors
 from qf_tasks.cli.output import Terminal, discard
+from qf_tasks.cli.wording import in_options, without_chinese
 from qf_tasks.errors import QfTasksError
 
 FAILED = 1
@@ -78,7 +78,7 @@ def _exit_code_of_kind(kind: str) -> int:
 
 @contextmanager
 def note_on_interrupt(text: str) -> Iterator[None]:
-    """Add what is not known then, if Ctrl-C comes while a request is under way."""
+    """Add what to do then, if Ctrl-C comes in the meantime."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -113,8 +113,7 @@ def _is_reported(terminal: Terminal, error: BaseException) -> bool:
             _report(terminal, error, FAILED, str(error))
         case UsageError():
             path = getattr(getattr(error, "ctx", None), "command_path", "qf-tasks")
-            message = " ".join(error.format_message().split())
-            report_usage(terminal, message, f"{path} --help")
+            report_usage(terminal, _usage(error.format_message()), f"{path} --help")
         case Exception():
             text = f"{type(error).__name__}: {error}"
             _report(terminal, error, FAILED, text, "This should not happen; --debug shows where it did.")
@@ -129,13 +128,14 @@ def _report(terminal: Terminal, error: Exception, code: int, text: str, hint: st
         for line in "".join(traceback.format_exception(error)).splitlines():
             terminal.note(line)
     if terminal.as_json:
-        terminal.note_json({**as_object(error), "exit_code": code, "message": in_options(text)})
+        message = in_options(text, terminal.names)
+        terminal.note_json({**as_object(terminal, error), "exit_code": code, "message": message})
     else:
-        _print(terminal, in_options(text), hint)
+        _print(terminal, in_options(text, terminal.names), hint)
 
 
 def _report_interrupt(terminal: Terminal, interrupt: KeyboardInterrupt) -> None:
-    terminal.exit_code = 128 + (terminal.signal or SIGINT)
+    terminal.exit_code = terminal.interrupt_code
     text, notes = "Interrupted.", getattr(interrupt, "__notes__", [])
     if terminal.as_json:
         error = {"error": "KeyboardInterrupt", "message": text, "hint": " ".join(notes) or None}
@@ -154,102 +154,66 @@ def report_usage(terminal: Terminal, text: str, hint: str) -> None:
         _print(terminal, text, hint)
 
 
+_PYDANTIC = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"Value error, ", ""),
+        (r"Input should be a valid integer.*", "not a whole number"),
+        (r"Input should be a valid number.*", "not a number"),
+        (r"Input should be greater than or equal to", "must be at least"),
+        (r"Input should be less than or equal to", "must be at most"),
+    )
+)
+
+
+def _usage(message: str) -> str:
+    """Return a message of typer as one line, in which those of pydantic are plain."""
+    text = " ".join(message.split())
+    for pattern, replacement in _PYDANTIC:
+        text = pattern.sub(replacement, text)
+    return text
+
+
 def _print(terminal: Terminal, text: str, hint: str | None) -> None:
     """Print one line that says what is wrong, and one that says what to do."""
-    terminal.note(f"Error: {text}", style="red")
+    terminal.note(f"Error: {text.removesuffix('.')}", style="red")
     if hint := hint_for(terminal, hint):
         terminal.note(f"Hint: {hint}")
 
 
-def as_object(error: Exception) -> dict[str, object]:
+def as_object(terminal: Terminal, error: Exception) -> dict[str, object]:
     """Return an error as a JSON object: its class, its message, and what a program needs to decide."""
     if not isinstance(error, QfTasksError):
         return {"error": type(error).__name__, "message": str(error)}
     found: dict[str, object] = {
         "error": type(error).__name__,
-        "message": in_options(error.message),
+        "message": in_options(error.message, terminal.names),
         **{name: getattr(error, name) for name in _DETAILS},
-        "hint": in_options(error.hint) if error.hint else None,
+        "hint": in_options(error.hint, terminal.names) if error.hint else None,
     }
     if isinstance(error, errors.OutcomeUnknownError):
         found["candidates"] = [task.model_dump(mode="json") for task in error.candidates]
     if isinstance(error, errors.WaitTimeoutError):
         found["pending"] = list(error.pending)
+    if isinstance(error, errors.InvalidRecordError):
+        found |= {"file": error.file, "line": error.line, "rule": error.rule}
     return found
 
 
 def hint_for(terminal: Terminal, hint: str | None) -> str:
-    """Return a hint in the words of the command line, and without the Chinese that the terminal lacks."""
-    return without_chinese(in_options(hint or ""), terminal.err.encoding)
+    """Return a hint with options in the place of keywords, and without Chinese that cannot be shown."""
+    return without_chinese(in_options(hint or "", terminal.names), terminal.err.encoding)
 
 
-# Python arguments that are called otherwise here. The rest keep their name, `stop_first` is --stop-first.
-_OPTIONS = {
-    "config_file": "--config",
-    "inference_params": "--param",
-    "on_change": "--events",
-    "run_status": "--status",
-}
-# Names that only an argument has; `name` or `run_status` alone may be a field of a task.
-_UNMISTAKABLE = (
-    *("config_file", "env_file", "older_than", "newer_than", "keep_newest", "stop_first", "stop_timeout"),
-    *("missing_ok", "max_tasks", "max_workers", "poll_interval", "page_size", "reuse_within"),
-    *("quota_timeout", "idempotency_key", "inference_params"),
-)
-_ARGUMENTS = (
-    *_UNMISTAKABLE,
-    *("profile", "run_status", "name", "creator", "newest_first", "limit", "journal", "timeout", "extra"),
-    *("input_bos_uri", "output_bos_uri", "endpoint", "model_id", "description", "data_format"),
-    *("completion_window",),
-)
-_NAME = rf"(?<![\w-])(?P<name>{'|'.join(_ARGUMENTS)})"
+def report_each(terminal: Terminal, failed: Sequence[tuple[str, QfTasksError]]) -> None:
+    """Print several errors, each after what it belongs to, and what to do."""
+    for subject, error in failed:
+        terminal.note(f"{subject}: {in_options(str(error), terminal.names)}", style="red")
+    report_hints(terminal, (error.hint for _, error in failed))
 
 
-def _option(match: re.Match[str]) -> str:
-    name = match["name"]
-    return _OPTIONS.get(name, f"--{name.replace('_', '-')}")
-
-
-_PHRASES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\b\w+=True \((--[\w-]+)\)"), r"\1"),
-    (
-        re.compile(r"(?:client\.)?\blist\(name=(\S+?)\)(?: \(qf-tasks list --name\))?"),
-        r"qf-tasks list --name \1",
-    ),
-    (re.compile(r"'task_ids?' "), "ID "),
-    (
-        re.compile(r"run_status, name, older_than and creator is required"),
-        "--status, --name, --older-than and --creator is required",
-    ),
-    (re.compile(r"(a number with a unit), a timedelta or a datetime"), r"\1"),
-)
-_CALLS: tuple[re.Pattern[str], ...] = (
-    re.compile(rf"{_NAME}=True\b"),
-    re.compile(rf"{_NAME}(?= (?:must|should|is required|cannot|needs|has no state)\b)"),
-    re.compile(rf"(?<![\w-])(?P<name>{'|'.join(_UNMISTAKABLE)})\b(?!=)"),
-)
-_ASSIGNED = re.compile(rf"{_NAME}=")
-
-
-def in_options(text: str) -> str:
-    """Return a message of the library with options in the place of Python arguments."""
-    for pattern, replacement in _PHRASES:
-        text = pattern.sub(replacement, text)
-    for pattern in _CALLS:
-        text = pattern.sub(_option, text)
-    return _ASSIGNED.sub(lambda match: f"{_option(match)} ", text)
-
-
-_CHINESE = "\u2018-\u201f\u3000-\u303f\u4e00-\u9fff\uff00-\uffef"
-_IN_BRACKETS = re.compile(rf"\([^()]*[{_CHINESE}][^()]*\)")
-_SENTENCE = re.compile(rf"\s*[{_CHINESE}][^。]*。?")
-
-
-def without_chinese(text: str, encoding: str) -> str:
-    """Return a text without its Chinese sentences, if the encoding cannot show them."""
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = _IN_BRACKETS.sub(lambda match: re.sub(rf"[{_CHINESE}]+\s*", "", match[0]), text)
-        return _SENTENCE.sub("", text).strip()
-    return text
+def report_hints(terminal: Terminal, hints: Iterable[str | None]) -> None:
+    """Print each hint once."""
+    for hint in dict.fromkeys(hints):
+        if hint:
+            terminal.note(f"Hint: {hint_for(terminal, hint)}")

@@ -33,6 +33,19 @@ def read(arguments: Sequence[str], max_tasks: int | None) -> list[str]:
     return unique
 
 
+def job_uri(arguments: Sequence[str]) -> str | None:
+    """Return the address of a job in the place of ids, None if there is none.
+
+    Raises:
+        typer.BadParameter: There are other arguments beside it.
+    """
+    if not any(argument.startswith("bos:") for argument in arguments):
+        return None
+    if len(arguments) > 1:
+        raise typer.BadParameter("one job at a time, and no ids beside it", param_hint="BOS_URI")
+    return arguments[0]
+
+
 def _piped() -> list[str]:
     ids = [line.split()[0] for line in sys.stdin if line.strip()]
     if any(task_id.startswith(_JSON) for task_id in ids):

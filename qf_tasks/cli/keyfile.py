@@ -59,7 +59,7 @@ class KeyFile:
         Raises:
             ConfigurationError: The file is laid out in a form that cannot be changed safely.
         """
-        text = self._with(values)
+        text = self._text_with(values)
         expected = tomllib.loads(self.text)
         self._section(expected).update(values)
         try:
@@ -87,11 +87,11 @@ class KeyFile:
         section: dict[str, Any] = table.setdefault("profiles", {}).setdefault(self.profile, {})
         return section
 
-    def _with(self, values: Mapping[str, str]) -> str:
+    def _text_with(self, values: Mapping[str, str]) -> str:
         start, end = self._bounds()
         if start is None:
             gap = "\n" if self.text else ""
-            return f"{self.text}{_ended(self.text)}{gap}{self._header}\n{_lines(values)}"
+            return f"{self.text}{_missing_break(self.text)}{gap}{self._header}\n{_lines(values)}"
         section = self.text[start:end]
         for name in values:
             section = re.sub(rf"^[ \t]*{name}[ \t]*=.*\n?", "", section, flags=re.MULTILINE)
@@ -102,7 +102,9 @@ class KeyFile:
         start: int | None = 0
         if self._header:
             found = re.search(
-                rf"^[ \t]*{re.escape(self._header)}[^\n]*\n", _ended_text(self.text), re.MULTILINE
+                rf"^[ \t]*{re.escape(self._header)}[^\n]*\n",
+                self.text + _missing_break(self.text),
+                re.MULTILINE,
             )
             start = found.end() if found else None
         following = _TABLE.search(self.text, start or 0)
@@ -121,9 +123,5 @@ def _lines(values: Mapping[str, str]) -> str:
     return "".join(f"{name} = {_quoted(value)}\n" for name, value in values.items())
 
 
-def _ended(text: str) -> str:
+def _missing_break(text: str) -> str:
     return "" if not text or text.endswith("\n") else "\n"
-
-
-def _ended_text(text: str) -> str:
-    return text + _ended(text)

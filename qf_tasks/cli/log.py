@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qf_tasks.cli.errors import in_options
 from qf_tasks.cli.output import Terminal
+from qf_tasks.cli.wording import in_options
 
 _RETRY = re.compile(r"retrying in|still waiting")
 _STOPPING = re.compile(r"Task (\S+) stopping\b")
@@ -29,7 +29,7 @@ class _Handler(logging.Handler):
         if stopping := _STOPPING.match(text):
             self._terminal.stopping.add(stopping[1])
         if self._terminal.debug or (is_warning and not is_retry):
-            self._terminal.note(f"{record.levelname.capitalize()}: {in_options(text)}")
+            self._terminal.note(f"{record.levelname.capitalize()}: {in_options(text, self._terminal.names)}")
 
 
 @contextmanager

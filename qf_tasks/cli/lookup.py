@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qf_tasks.cli.errors import as_object, exit_code_of_kinds, hint_for, in_options
+from qf_tasks.cli.errors import as_object, exit_code_of_kinds, report_each
 from qf_tasks.cli.output import Terminal
 from qf_tasks.errors import InvalidRequestError, QfTasksError, TaskNotFoundError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Found:
+class Lookup:
     """What a command learned about tasks, whatever ends it.
 
     Attributes:
@@ -43,19 +43,16 @@ class Found:
                 if on_task:
                     on_task(task)
 
-    def as_json(self, account: Account) -> dict[str, object]:
+    def as_json(self, terminal: Terminal, account: Account) -> dict[str, object]:
         """Return the JSON of all commands that print tasks by their ids."""
         return {
             "account": account.model_dump(mode="json"),
             "tasks": [task.model_dump(mode="json") for task in self.tasks],
-            "errors": [*self.not_created, *(as_object(error) for error in self.errors)],
+            "errors": [*self.not_created, *(as_object(terminal, error) for error in self.errors)],
         }
 
     def report_errors(self, terminal: Terminal) -> None:
         """Print the errors, once for each cause what to do, and set the exit code."""
-        for error in self.errors:
-            terminal.note(f"Error: {in_options(str(error))}", style="red")
-        for hint in dict.fromkeys(error.hint for error in self.errors if error.hint):
-            terminal.note(f"Hint: {hint_for(terminal, hint)}")
+        report_each(terminal, [("Error", error) for error in self.errors])
         if self.errors:
             terminal.exit_code = exit_code_of_kinds(type(error).__name__ for error in self.errors)

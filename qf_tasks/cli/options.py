@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from qf_tasks._operations.arguments import STATE_SYNONYMS
 from qf_tasks.cli import completion
+from qf_tasks.cli.output import Terminal
 from qf_tasks.durations import parse_duration
 
 MAX_TASKS = 1000
@@ -23,8 +25,8 @@ Ids = Annotated[
 RunStatuses = Annotated[
     list[str] | None,
     typer.Option(
-        "--run-status",
         "--status",
+        "--run-status",
         metavar="STATE",
         help="Only these states, such as Done,Failed; may be repeated.",
         autocompletion=completion.states,
@@ -36,9 +38,27 @@ NamePattern = Annotated[
 Creator = Annotated[str | None, typer.Option(metavar="USER", help="Only tasks that this user created.")]
 OlderThan = Annotated[
     str | None,
-    typer.Option(metavar="AGE", help="Only tasks created, and ended if they have, longer ago: 12h, 30d."),
+    typer.Option(
+        metavar="AGE", help="Only tasks created, and ended if they have ended, more than AGE ago: 30d."
+    ),
 ]
-NewerThan = Annotated[str | None, typer.Option(metavar="AGE", help="Only tasks created since: 12h, 30d.")]
+NewerThan = Annotated[
+    str | None, typer.Option(metavar="AGE", help="Only tasks created less than AGE ago: 12h.")
+]
+Endpoint = Annotated[
+    str | None, typer.Option(metavar="NAME", help="A preset service, such as ernie-x1-turbo-32k.")
+]
+ModelId = Annotated[
+    str | None, typer.Option(metavar="ID", help="Or a model version, amv-...: see `qf-tasks models`.")
+]
+InferenceParams = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param", metavar="KEY=VALUE", help="An inference parameter; JSON or text. May be repeated."
+    ),
+]
+Description = Annotated[str | None, typer.Option(metavar="TEXT", help="Up to 500 characters.")]
+DataFormat = Annotated[str | None, typer.Option(metavar="FORMAT", help="default, src_tgt or role.")]
 MaxWorkers = Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Requests at the same time.")]
 Journal = Annotated[
     Path | None,
@@ -58,14 +78,14 @@ StopTimeout = Annotated[
 Timeout = Annotated[str, typer.Option(metavar="DURATION", help="How long to wait; or none.")]
 PollInterval = Annotated[str, typer.Option(metavar="DURATION", help="The longest pause between two polls.")]
 
-_SYNONYMS = {
-    **dict.fromkeys(("completed", "complete", "success", "succeeded", "finished"), "Done"),
-    **dict.fromkeys(("canceled", "cancelled"), "Stopped"),
-    **dict.fromkeys(("pending", "queued", "waiting"), "Queuing"),
-    **dict.fromkeys(("error", "failure"), "Failed"),
-    **dict.fromkeys(("active", "in_progress", "processing"), "Running"),
-    "timeout": "Expired",
-}
+
+def require_answer(terminal: Terminal, *, is_needless: bool) -> None:
+    """Refuse, before anything is read, what would ask a question that nobody can answer."""
+    if not (is_needless or terminal.can_ask):
+        raise typer.BadParameter(
+            "required without a terminal, and with --json; --dry-run shows what would be deleted",
+            param_hint="--yes",
+        )
 
 
 def states(entries: Iterable[str] | None) -> list[str] | None:
@@ -77,8 +97,8 @@ def states(entries: Iterable[str] | None) -> list[str] | None:
         return None
     names = [name.strip() for entry in entries for name in entry.split(",") if name.strip()]
     if not names:
-        raise typer.BadParameter("no state is named; is a variable not set?", param_hint="--run-status")
-    return [_SYNONYMS.get(name.lower(), name) for name in names]
+        raise typer.BadParameter("no state is named; is a variable not set?", param_hint="--status")
+    return [STATE_SYNONYMS.get(name.lower(), name) for name in names]
 
 
 def pairs(entries: Iterable[str] | None, option: str) -> dict[str, Any] | None:
@@ -106,11 +126,11 @@ def duration(text: str, option: str) -> float:
     return seconds
 
 
-def limit(text: str, option: str) -> float | None:
+def time_limit(text: str, option: str) -> float | None:
     """Return a time limit in seconds, None for `none`."""
     return None if text.strip().lower() == "none" else duration(text, option)
 
 
-def given(**values: object) -> dict[str, Any]:
+def not_none(**values: object) -> dict[str, Any]:
     """Return the keywords that have a value; the others keep the default of the method."""
     return {name: value for name, value in values.items() if value is not None}

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGINT
 from typing import TYPE_CHECKING, TextIO, TypedDict
 
 from rich.console import Console
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from qf_tasks.cli.tables import Row
 
 
-class Chosen(TypedDict):
+class SettingsKeywords(TypedDict):
     """Where the settings come from, as keywords of the client: never a key."""
 
     profile: str | None
@@ -45,10 +46,11 @@ class Terminal:
     """The streams of a run, how its results are to be printed, and its exit code so far.
 
     Attributes:
-        profile, config, env_file: The client is made with these.
+        profile, config_file, env_file: The client is made with these.
         as_json: Print results and errors as JSON.
         ids_only: Print results as bare ids.
         debug: Show errors with their traceback, and log every request.
+        names: How the parameters of the command are written on a command line.
         exit_code: The exit code of the process.
         signal: The last signal that came, `interrupts` how many did.
         in_flight: How many tasks are being worked on; a first signal lets these finish.
@@ -57,11 +59,12 @@ class Terminal:
     """
 
     profile: str | None = None
-    config: Path | None = None
+    config_file: Path | None = None
     env_file: Path | None = None
     as_json: bool = False
     ids_only: bool = False
     debug: bool = False
+    names: dict[str, str] = field(default_factory=dict[str, str])
     exit_code: int = 0
     signal: int | None = None
     interrupts: int = 0
@@ -75,12 +78,17 @@ class Terminal:
         """Return a client for the account that the user chose."""
         from qf_tasks import TaskClient
 
-        return TaskClient(**self.chosen)
+        return TaskClient(**self.settings_keywords)
 
     @property
-    def chosen(self) -> Chosen:
+    def settings_keywords(self) -> SettingsKeywords:
         """Where the settings come from, as keywords of the client."""
-        return {"profile": self.profile, "config_file": self.config, "env_file": self.env_file}
+        return {"profile": self.profile, "config_file": self.config_file, "env_file": self.env_file}
+
+    @property
+    def interrupt_code(self) -> int:
+        """The exit code after an interrupt."""
+        return 128 + (self.signal or SIGINT)
 
     @property
     def can_animate(self) -> bool:
@@ -139,11 +147,17 @@ class Terminal:
 
     def show_fields(self, fields: Row) -> None:
         """Print one value, a line for each field that it has."""
-        texts = {name: tables.text_of(value) for name, value in fields.items() if value is not None}
+        fields = {name: value for name, value in fields.items() if value is not None}
         if not self.out.is_terminal:
-            for row in texts.items():
-                self.line(row)
+            for name, value in fields.items():
+                self.line((name, tables.text_of(value)))
             return
+        texts = {
+            name: tables.counted(value, "record")
+            if name == "progress" and isinstance(value, int)
+            else tables.text_of(value)
+            for name, value in fields.items()
+        }
         width = max(map(len, texts))
         for name, text in texts.items():
             self.out.print(
@@ -159,7 +173,11 @@ class Terminal:
 
     def show_json(self, value: object, *, indent: int | None = 2) -> None:
         """Print a JSON value; letters that the encoding lacks are escaped."""
-        self.out.file.write(_dumped(value, self.out.encoding, indent=indent))
+        self.out.file.write(self.dumped(value, indent=indent))
+
+    def dumped(self, value: object, *, indent: int | None = None) -> str:
+        """Return a JSON value as text for stdout, which a terminal can show."""
+        return _dumped(value, self.out.encoding, indent=indent)
 
     def line(self, values: Iterable[str]) -> None:
         """Print tab-separated values."""

@@ -17,10 +17,11 @@ import qf_tasks
 from qf_tasks.cli import completion
 from qf_tasks.cli.errors import EXIT_CODES
 from qf_tasks.cli.output import Terminal
+from qf_tasks.cli.wording import names_of
 
 PROGRAM = "qf-tasks"
 _OUTPUT = ("as_json", "debug")
-_SETTINGS = ("profile", "config", "env_file")
+_SETTINGS = ("profile", "config_file", "env_file")
 _IDS = ("ids_only", "output")
 _FORMATS = {"json": "as_json", "ids": "ids_only"}
 
@@ -30,7 +31,7 @@ def terminal_of(context: typer.Context) -> Terminal:
     return context.ensure_object(Terminal)
 
 
-def _store(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+def _store_global(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
     """Keep a global option, whether it was given before the command or after it."""
     if value and param.name == "output":
         setattr(terminal_of(context), _FORMATS[value], True)
@@ -47,6 +48,11 @@ def _print_version(is_wanted: bool) -> None:
 
 class _Command(TyperCommand):
     """A command whose help names metavars alone, and lists the global options apart."""
+
+    @override
+    def invoke(self, ctx: Any) -> Any:
+        terminal_of(ctx).names = names_of(self.params)
+        return super().invoke(ctx)
 
     @override
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -101,6 +107,7 @@ class _Group(TyperGroup):
 
 _SECTIONS = {
     "Tasks": ("create", "get", "list", "wait", "stop", "delete", "purge", "models"),
+    "Jobs and data": ("run", "submit", "status", "results", "retry-failures", "upload", "download"),
     "Setup": ("configure", "whoami", "config", "doctor", "completion"),
     "Trying it out": ("demo", "sandbox"),
 }
@@ -114,7 +121,7 @@ app: typer.Typer = typer.Typer(
 
 
 # An option of every command: it is stored on the terminal, and not passed to the command.
-_global = partial(typer.Option, callback=_store, expose_value=False)
+_global = partial(typer.Option, callback=_store_global, expose_value=False)
 
 
 @app.callback()
@@ -126,7 +133,9 @@ def _root(
             metavar="NAME", help="Use this profile of the settings file.", autocompletion=completion.profiles
         ),
     ] = None,
-    config: Annotated[Path | None, _global(metavar="FILE", help="Read this settings file.")] = None,
+    config_file: Annotated[
+        Path | None, _global("--config", metavar="FILE", help="Read this settings file.")
+    ] = None,
     env_file: Annotated[Path | None, _global(metavar="FILE", help="Read this .env file.")] = None,
     as_json: Annotated[bool, _global("--json", help="Print results and errors as JSON.")] = False,
     ids_only: Annotated[bool, _global("--ids", "-q", help="Print results as bare ids.")] = False,
@@ -149,7 +158,7 @@ def _root(
     """
 
 
-_without: dict[str, tuple[str, ...]] = {}
+_rejected_options: dict[str, tuple[str, ...]] = {}
 
 
 def command(
@@ -171,7 +180,7 @@ def command(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         for each in (name, *aliases):
-            _without[each] = rejected
+            _rejected_options[each] = rejected
             app.command(each, cls=_Command, epilog="\n".join(examples), hidden=each != name)(function)
         return function
 
@@ -188,6 +197,6 @@ def build() -> TyperGroup:
     for name, each in group.commands.items():
         own = {param.name for param in each.params}
         each.params.extend(
-            param for param in shared if param.name not in _without[name] and param.name not in own
+            param for param in shared if param.name not in _rejected_options[name] and param.name not in own
         )
     return group

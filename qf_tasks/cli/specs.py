@@ -42,7 +42,12 @@ def load(path: Path, shared: Mapping[str, Any]) -> list[Spec]:
     Raises:
         typer.BadParameter: The file cannot be read, or some of it is not valid; every problem is named.
     """
-    specs = [Spec(position, _keywords(position, value)) for position, value in _entries(path)]
+    try:
+        specs = [Spec(position, _keywords(position, value)) for position, value in _entries(path)]
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint=_OPTION) from None
+    except ValueError as error:  # also what is not JSON or not UTF-8
+        raise typer.BadParameter(f"{path} is not valid: {error}", param_hint=_OPTION) from None
     problems = [f"{path}, {spec.position}: {text}" for spec in specs if (text := _problem(spec))]
     if problems:
         raise typer.BadParameter("; ".join(problems), param_hint=_OPTION)
@@ -74,37 +79,37 @@ def _problem(spec: Spec) -> str | None:
 
 def _keywords(position: str, value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise typer.BadParameter(f"{position} is not an object with fields", param_hint=_OPTION)
+        raise ValueError(f"{position} is not an object with fields")
     return {str(name): content for name, content in value.items()}
 
 
 def _entries(path: Path) -> Iterator[tuple[str, object]]:
-    try:
-        text = path.read_text("utf-8")
-        if path.suffix == ".jsonl":
-            for number, line in enumerate(text.splitlines(), 1):
-                if line.strip():
-                    yield f"line {number}", json.loads(line)
-        elif path.suffix in {".yaml", ".yml"}:
-            yield from _of_yaml(path, text)
-        else:
-            raise typer.BadParameter(f"{path} should end in .yaml, .yml or .jsonl", param_hint=_OPTION)
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint=_OPTION) from None
-    except ValueError as error:  # JSON, or not UTF-8
-        raise typer.BadParameter(f"{path} is not valid: {error}", param_hint=_OPTION) from None
+    """Yield where each entry of a file is, and the entry.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not valid.
+    """
+    text = path.read_text("utf-8")
+    if path.suffix == ".jsonl":
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                yield f"line {number}", json.loads(line)
+    elif path.suffix in {".yaml", ".yml"}:
+        for number, value in enumerate(_of_yaml(text), 1):
+            yield f"task {number}", value
+    else:
+        raise ValueError("it should end in .yaml, .yml or .jsonl")
 
 
-def _of_yaml(path: Path, text: str) -> Iterator[tuple[str, object]]:
+def _of_yaml(text: str) -> list[object]:
     import yaml
 
     try:
         loaded = yaml.safe_load(text)
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = "" if line is None else f" (line {line + 1})"
-        raise typer.BadParameter(f"{path} is not valid YAML{where}", param_hint=_OPTION) from None
+        raise ValueError("not YAML" if line is None else f"not YAML in line {line + 1}") from None
     if not isinstance(loaded, list):
-        raise typer.BadParameter(f"{path} should be a list of tasks", param_hint=_OPTION)
-    for number, value in enumerate(loaded, 1):
-        yield f"task {number}", value
+        raise ValueError("it should be a list of tasks")
+    return loaded

@@ -110,15 +110,19 @@ def _escaped(letter: str) -> str:
 
 
 def task_row(task: Task, columns: Iterable[str]) -> Row:
-    """Return these columns of a task; `age` is made of its create time."""
-    return {
-        column: age_of(task.create_time) if column == "age" else getattr(task, column) for column in columns
-    }
+    """Return these columns of a task; `age` is made of its create time, `records_done` is its progress."""
+    made = {"age": age_of(task.create_time), "records_done": task.progress}
+    return {column: made[column] if column in made else getattr(task, column) for column in columns}
 
 
 def cells(row: Row, columns: Sequence[str]) -> list[str]:
     """Return the values of a row as text."""
     return [text_of(row.get(column)) for column in columns]
+
+
+def counted(count: int, singular: str, plural: str | None = None) -> str:
+    """Return a number with its noun."""
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"
 
 
 def title(column: str) -> str:

@@ -74,10 +74,10 @@ class Data(_BaseData):
         there, from the same records, is not sent again.
 
         Args:
-            records: The path of a file of JSON Lines or of a directory of such files, an open text file, a
-                DataFrame, or an iterable of mappings, dataclasses or pydantic models. Each has a `query`, or
-                `messages` or `src` in its place, and an `id` that is unique text; without one, it gets its
-                position, from 1.
+            records: The path of a file of JSON Lines or of a directory of such files, a list of `Path`s, an
+                open text file, a DataFrame, or an iterable of mappings, dataclasses or pydantic models. Each
+                has a `query`, or `messages` or `src` in its place, and an `id` that is unique text; without
+                one, it gets its position, from 1.
             bos_uri: The directory, `bos:/bucket/folder/`. It must have no other objects.
             on_progress: Called with the bytes that are done, and with all bytes.
 
@@ -358,6 +358,8 @@ def _target(path: object) -> Path:
     target = Path(text).expanduser()
     if not target.parent.is_dir():
         raise InvalidArgumentError(f"path is in a directory that does not exist: {target.parent}")
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise InvalidArgumentError(f"path must be a file or directory, not a device or pipe: {target}")
     if text.endswith(("/", os.sep)):
         target.mkdir(exist_ok=True)
     return target

@@ -233,6 +233,12 @@ def _sources(records: object) -> Iterator[_Source]:
                 f"{str(text)[:200]!r}"
             )
         return _from_paths(Path(os.fsdecode(text)).expanduser())
+    if (
+        isinstance(records, list | tuple)
+        and records
+        and all(isinstance(path, os.PathLike) for path in records)
+    ):
+        return (source for path in records for source in _sources(path))
     if isinstance(records, io.IOBase) or hasattr(records, "readline"):
         name = getattr(records, "name", None)
         return _from_lines(_iterate(records), name if isinstance(name, str) else "<file>")

@@ -114,6 +114,13 @@ class ObjectStore:
         """Close the connections; a later request is rejected."""
         self._sender.close()
 
+    def region(self, bucket: str) -> str:
+        """Return the region of a bucket, such as "bj"."""
+        region = str(self._sdk.get_bucket_location(bucket))
+        if not _REGION_HOST.fullmatch(f"{region}.bcebos.com"):
+            raise BadResponseError(f"The region of bucket {bucket} is not a name: {region[:80]!r}")
+        return region
+
     def put(self, uri: BosUri, body: BinaryIO, size: int, md5: str) -> None:
         """Store an object, checked by its MD5 (in hexadecimal digits); `body` is at its beginning."""
         checksum = b64encode(bytes.fromhex(md5)).decode()
@@ -347,10 +354,7 @@ class ObjectStore:
         if not bucket or "location" in params:
             return _region_url(_DEFAULT_REGION)
         if bucket not in self._endpoints:
-            region = str(self._sdk.get_bucket_location(bucket))
-            if not _REGION_HOST.fullmatch(f"{region}.bcebos.com"):
-                raise BadResponseError(f"The region of bucket {bucket} is not a name: {region[:80]!r}")
-            self._endpoints[bucket] = _region_url(region)
+            self._endpoints[bucket] = _region_url(self.region(bucket))
         return self._endpoints[bucket]
 
 
@@ -403,10 +407,11 @@ class _ParsedResponse:
 
 def _objects_of(page: BceResponse, prefix: BosUri) -> list[ObjectInfo]:
     """Return the objects in a page of a listing, all of whose keys must begin with the prefix."""
-    if not isinstance(page.contents, list) or not isinstance(page.is_truncated, bool):
+    entries: Any = page.contents
+    if not isinstance(entries, list) or not isinstance(page.is_truncated, bool):
         raise BadResponseError(f"The listing of {prefix} is not one of the service")
     found = []
-    for entry in page.contents:
+    for entry in entries:
         key, size, etag = (getattr(entry, name, None) for name in ("key", "size", "etag"))
         if not isinstance(key, str) or not isinstance(size, int) or size < 0 or not isinstance(etag, str):
             raise BadResponseError(f"The listing of {prefix} has an object without key, size or ETag")

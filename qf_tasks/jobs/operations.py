@@ -107,9 +107,7 @@ class JobOperations:
                 f"Job {status.bos_uri} is {status.state}: what has failed is known when it has ended",
                 hint="Call run() first, or stop().",
             )
-        async with aclosing(self.ended(parts, run_options(None, 30.0, None), ordered=False)) as settling:
-            async for _ in settling:
-                pass
+        await self._settle(parts)
 
         def prepare(on_progress: OnProgress) -> Manifest | None:
             return self._prepare_retry(parts, on_progress)
@@ -118,6 +116,12 @@ class JobOperations:
         if manifest:
             self._parts = [*parts, Part(manifest)]
             await self.begin()
+
+    async def _settle(self, parts: list[Part]) -> None:
+        """Write how the tasks ended, so that results can be read without them."""
+        async with aclosing(self.ended(parts, run_options(None, 30.0, None), ordered=False)) as settling:
+            async for _ in settling:
+                pass
 
     def _prepare_retry(self, parts: list[Part], on_progress: OnProgress) -> Manifest | None:
         with closing(Reader(self.files, parts)) as reader:
@@ -166,6 +170,7 @@ class JobOperations:
         runtime = self._api.runtime
         found = await runtime.in_thread(self.files.all_objects, self.first) if data else []
         if not dry_run:
+            await self._settle(parts)
             options = bulk.bulk_options(_MAX_CONCURRENT, None, None, DeleteOptions(missing_ok=True))
             report = await bulk.delete_many(self._api, list(tasks), options)
             report.raise_for_failures()

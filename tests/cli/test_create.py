@@ -174,9 +174,9 @@ def test_create_from_a_file_with_a_mistake_creates_nothing(
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("specs.yaml", "a: [", "is not valid YAML (line 1)"),
-        ("specs.yaml", "name: x", "should be a list of tasks"),
-        ("specs.txt", "", "should end in .yaml, .yml or .jsonl"),
+        ("specs.yaml", "a: [", "is not valid: not YAML in line 1"),
+        ("specs.yaml", "name: x", "is not valid: it should be a list of tasks"),
+        ("specs.txt", "", "is not valid: it should end in .yaml, .yml or .jsonl"),
         ("missing.jsonl", None, "No such file or directory"),
     ],
 )
@@ -227,7 +227,7 @@ def test_create_with_quota_timeout_says_what_it_waits_for_and_that_it_waited(
 
     assert (code, len(own_sandbox.tasks)) == (1, 20)
     assert "Creating 'nightly', waiting up to 60s for a free slot ... 0:00:0" in written
-    assert screen[0] == "Waited 60s for a free slot; nothing was created."
+    assert "no slot became free in 60 s; nothing was created" in "".join(screen)
 
 
 def test_create_interrupted_while_it_waits_for_a_slot_says_that_nothing_was_created(
@@ -243,7 +243,7 @@ def test_create_interrupted_while_it_waits_for_a_slot_says_that_nothing_was_crea
     code, _, err = run(*_ONE, "--quota-timeout", "60s")
 
     assert (code, len(own_sandbox.tasks)) == (130, 20)
-    assert err == "'nightly' was still waiting for a free slot; it was not created.\nInterrupted.\n"
+    assert err == "'nightly' was not created; it was waiting for a free slot.\nInterrupted.\n"
 
 
 @pytest.mark.parametrize("options", [(), ("--quota-timeout", "60s")])

@@ -87,7 +87,7 @@ def test_delete_dry_run_shows_states_and_deletes_nothing(run: Run, own_sandbox: 
         "infer-b\tRunning\ttwo\twould be rejected\n"
         "infer-c\t\t\tdoes not exist\n"
     )
-    assert err.startswith("Nothing was deleted; account ")
+    assert err.startswith("Nothing was deleted from ")
 
 
 def test_delete_dry_run_with_stop_first_shows_what_would_be_stopped(run: Run, own_sandbox: Sandbox) -> None:

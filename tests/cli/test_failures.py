@@ -12,7 +12,9 @@ import pytest
 
 import qf_tasks
 from qf_tasks.__main__ import main
-from qf_tasks.cli.errors import exit_code_of, exit_code_of_kinds, in_options, without_chinese
+from qf_tasks.cli.errors import exit_code_of, exit_code_of_kinds
+from qf_tasks.cli.registry import build
+from qf_tasks.cli.wording import in_options, names_of, without_chinese
 from qf_tasks.errors import QfTasksError
 from qf_tasks.sandbox import Fault, Sandbox
 
@@ -193,10 +195,13 @@ def test_a_mistyped_argument_gets_the_nearest_as_answer(run: Run, arguments: lis
         (["wait", "x", "--poll-interval", "-1"], "--poll-interval: '-1' is not a duration"),
         (["delete", "x", "--stop-timeout", "1y"], "--stop-timeout: '1y' is not a duration"),
         (["delete", "x", "--max-workers", "0"], "--max-workers"),
-        (["list", "--status", ""], "--run-status: no state is named; is a variable not set?"),
-        (["list", "--run-status", " , "], "--run-status: no state is named"),
+        (["list", "--status", ""], "--status: no state is named; is a variable not set?"),
+        (["list", "--run-status", " , "], "--status: no state is named"),
         (["list", "--older-than", "30"], "--older-than must "),
-        (["list", "--limit", "-1"], "--limit"),
+        (["list", "--limit", "-1"], "'--limit': must be at least 0\n"),
+        (["list", "--limit", "x"], "'--limit': not a whole number\n"),
+        (["list", "-o", "xml"], "'--output' / '-o': 'xml' is not one of 'json', 'ids'\n"),
+        (["sandbox", "--speed", "x"], "'--speed': not a number\n"),
         (["delete"], "ID"),
     ],
 )
@@ -234,12 +239,22 @@ def test_wrong_usage_as_json_is_one_object(run: Run) -> None:
         ("list(name='x') (qf-tasks list --name), wait", "qf-tasks list --name 'x', wait"),
         ("config_file='x.toml' is missing", "--config 'x.toml' is missing"),
         ("inference_params must be a mapping", "--param must be a mapping"),
+        (
+            "Exactly one of endpoint and model_id must be given",
+            "Exactly one of --endpoint and --model-id must be given",
+        ),
+        ("bos_uri must be text, not int", "BOS_URI must be text, not int"),
+        ("records must hold at least one record", "FILE must hold at least one record"),
+        ("part-1.jsonl has records that are invalid", "part-1.jsonl has records that are invalid"),
         ("Check the task's run_status and error_reason.", "Check the task's run_status and error_reason."),
         ("the name of base_url cannot be resolved", "the name of base_url cannot be resolved"),
     ],
 )
 def test_a_message_names_options_in_the_place_of_python_arguments(message: str, expected: str) -> None:
-    assert in_options(message) == expected
+    group = build()
+    params = [param for name in ("create", "purge", "upload") for param in group.commands[name].params]
+
+    assert in_options(message, names_of(params)) == expected
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import qf_tasks
+from qf_tasks.cli import signals
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.signals import as_interrupts
 from qf_tasks.sandbox import Fault, Sandbox
@@ -131,13 +132,26 @@ def test_a_second_signal_leaves_what_is_in_flight_unknown_and_prints_the_report(
     assert "Traceback" not in err
 
 
-def test_after_a_second_signal_the_next_has_its_default_effect() -> None:
+def test_after_a_second_signal_the_next_has_its_default_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_AT_ONCE", 0.0)
     with as_interrupts(Terminal()):
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGTERM)
 
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_same_signal_twice_at_once_is_one_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_AT_ONCE", 60.0)
+    terminal = Terminal()
+
+    with as_interrupts(terminal):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    assert (terminal.interrupts, terminal.signal) == (1, signal.SIGTERM)
 
 
 def test_a_closed_stderr_ends_no_command(sandbox: Sandbox, environment: dict[str, str]) -> None:

@@ -74,15 +74,16 @@ def test_purge_of_83_tasks_on_24_lines_names_20_and_asks_with_the_account(
 
     _, screen, _ = run_on_terminal("purge", "--status", "failed", typed="n\n")
 
-    assert "and 63 more; --dry-run shows all" in screen
+    assert "... and 63 more; --dry-run shows all." in screen
     assert "83 tasks of" in "".join(screen[-2:])
 
 
-def test_purge_without_a_terminal_requires_yes(run: Run, filled: Sandbox) -> None:
+def test_purge_without_a_terminal_requires_yes_before_any_request(run: Run, filled: Sandbox) -> None:
     code, out, err = run("purge", "--status", "failed", typed="y\n")
 
-    assert (code, out, len(filled.tasks)) == (2, "", 4)
-    assert "--yes is required without a terminal" in err
+    assert (code, out, filled.requests) == (2, "", [])
+    assert err.startswith("Error: Invalid value for --yes: required without a terminal, and with --json;")
+    assert err.count("\n") == 2  # no plan that nobody asked for
 
 
 def test_purge_with_yes_asks_nothing(run: Run, filled: Sandbox) -> None:
@@ -110,7 +111,7 @@ def test_purge_as_json_on_a_terminal_requires_yes(run_on_terminal: RunOnTerminal
 def test_purge_of_nothing_succeeds_without_a_question(
     run: Run, filled: Sandbox, options: tuple[str, ...]
 ) -> None:
-    code, out, _ = run("purge", "--name", "nothing-has-this-name", *options)
+    code, out, _ = run("purge", "--name", "nothing-has-this-name", "--yes", *options)
 
     assert (code, len(filled.tasks)) == (0, 4)
     assert not out or len(BulkReport.model_validate_json(out)) == 0

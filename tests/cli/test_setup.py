@@ -13,6 +13,7 @@ import pytest
 
 import qf_tasks
 from qf_tasks.__main__ import main
+from qf_tasks.cli.commands import demo
 from qf_tasks.cli.registry import build
 from qf_tasks.doctor import Diagnosis
 from qf_tasks.sandbox import Fault, Sandbox
@@ -21,6 +22,7 @@ from .conftest import Run, RunOnTerminal
 
 _COMMANDS = (
     *("create", "get", "list", "wait", "stop", "delete", "purge", "models"),
+    *("upload", "results", "download"),
     *("configure", "whoami", "config", "doctor", "completion", "demo", "sandbox"),
 )
 _FILE = Path(".config/qf_tasks/config.toml")
@@ -285,6 +287,14 @@ def test_doctor_prints_each_check(run: Run) -> None:
     assert "\nread\tok\t" in out
 
 
+def test_doctor_with_a_bucket_checks_it_and_leaves_nothing_in_it(run: Run, own_sandbox: Sandbox) -> None:
+    code, out, _ = run("doctor", "--bos-uri", "bos:/my-bucket/in/")
+
+    names = [line.split("\t")[:2] for line in out.splitlines()[-4:]]
+    assert (code, own_sandbox.objects) == (0, {})
+    assert names == [[name, "ok"] for name in ("bucket", "bucket region", "bucket read", "bucket write")]
+
+
 def test_doctor_as_json_prints_the_diagnosis(run: Run) -> None:
     assert Diagnosis.model_validate_json(run("doctor", "--json").out).ok
 
@@ -319,20 +329,28 @@ def test_doctor_on_a_terminal_prints_what_to_do_below_the_table(
     assert any(line.startswith("Hint (read): ") for line in screen)
 
 
-def test_demo_shows_a_delete_and_three_rejections_without_settings(
+def test_demo_shows_the_whole_pipeline_and_a_rejection_without_settings(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QF_TASKS_PROFILE", "of no file")
+    monkeypatch.setattr(demo, "_SPEED", 1000)
+    monkeypatch.setattr(demo, "_POLL_INTERVAL", 0.1)
 
     code = main(["demo"])
 
     printed = capsys.readouterr()
     assert (code, printed.err) == (0, "")
-    shown = ["DeleteResult: deleted", "TaskStateError: ", "TaskNotFoundError: ", "AuthenticationError: "]
-    places = [printed.out.index(f"\n    {text}") for text in shown]
+    shown = [
+        "10 records, ",
+        "infer-",
+        "Done, 10 records done",
+        "You asked: How long is the ",
+        "... and 7 more",
+    ]
+    shown += ["task: deleted; data: 2 files", "TaskNotFoundError: ", "hint: "]
+    places = [printed.out.index(text) for text in shown]
     assert places == sorted(places)
-    assert printed.out.count("\n    hint: ") == 3
-    assert [line for line in printed.out.splitlines() if len(line) > 80 or line != line.rstrip()] == []
+    assert max(map(len, printed.out.splitlines())) <= 80
 
 
 def _completed(

@@ -88,7 +88,7 @@ def test_a_bulk_operation_shows_counts_failures_what_it_waits_for_and_the_time_l
 def test_a_bulk_view_says_everything_in_one_line() -> None:
     terminal = Terminal(retries=2)
     terminal.stopping = {"infer-a", "infer-b", "infer-c"}
-    view = progress.Bulk(terminal, "Deleting", 4)
+    view = progress.BulkProgress(terminal, "Deleting", 4)
     view.update(BulkOutcome("infer-a", "failed"), 1)
 
     assert re.fullmatch(
@@ -102,9 +102,9 @@ def test_without_a_terminal_a_line_is_printed_each_minute(
 ) -> None:
     """The minute is made short, and the service answers when the line has been printed."""
     printed = threading.Event()
-    line = progress.Bulk.line
+    line = progress.BulkProgress.line
 
-    def observed(view: progress.Bulk) -> str:
+    def observed(view: progress.BulkProgress) -> str:
         printed.set()
         return line(view)
 
@@ -112,7 +112,7 @@ def test_without_a_terminal_a_line_is_printed_each_minute(
         printed.wait(10)
         return answer
 
-    monkeypatch.setattr(progress.Bulk, "line", observed)
+    monkeypatch.setattr(progress.BulkProgress, "line", observed)
     monkeypatch.setattr(progress, "_SECONDS_PER_LINE", 0.01)
     own_sandbox.add_task("infer-a")
     own_sandbox.inject(Fault.transform(wait_for_the_line))

@@ -27,7 +27,8 @@ THREADS, READS = 8, 400
 
 def store_of(sandbox: Sandbox, **fields: Any) -> closing[ObjectStore]:
     keys = {"access_key": sandbox.access_key, "secret_key": sandbox.secret_key, "base_url": sandbox.url}
-    return closing(ObjectStore(Settings(**{**keys, "max_retries": 0, **fields})))
+    values: dict[str, Any] = {**keys, "max_retries": 0, **fields}
+    return closing(ObjectStore(Settings(**values)))
 
 
 def content(store: ObjectStore) -> bytes:

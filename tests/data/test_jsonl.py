@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from qf_tasks import InvalidArgumentError, InvalidRecordError, Record
+from qf_tasks import InvalidArgumentError, InvalidRecordError, Record, Result
 from qf_tasks.data import jsonl
 from qf_tasks.data.jsonl import lines, plan, shards, split_lines
 
@@ -92,6 +92,14 @@ def test_records_of_a_directory_are_read_in_the_order_of_names(tmp_path: Path) -
     (tmp_path / "readme.md").write_text("not JSON")
 
     assert [json.loads(line) for line in lines(tmp_path)] == WANTED
+
+
+def test_records_of_several_paths_are_read_in_their_order(tmp_path: Path) -> None:
+    paths = [tmp_path / "z.jsonl", tmp_path / "a.jsonl"]
+    for path, query in zip(paths, "ab", strict=True):
+        path.write_text(json.dumps({"query": query}))
+
+    assert [json.loads(line) for line in lines(paths)] == WANTED
 
 
 @pytest.mark.parametrize(
@@ -182,6 +190,13 @@ def test_split_lines_of_a_line_without_end_keeps_no_more_than_the_limit() -> Non
 
     assert found == [(None, 1)]
     assert peak < 1_000_000
+
+
+def test_records_and_results_are_members_of_sets_although_they_hold_dicts() -> None:
+    records = {Record("1", "a", {"query": "a"}), Record("1", "a", {"query": "a"})}
+    results = {Result("1", "succeeded", raw={"id": "1"}), Result("1", "succeeded", raw={"id": "1"})}
+
+    assert (len(records), len(results)) == (1, 1)
 
 
 def test_error_of_a_record_names_file_line_and_rule(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -22,6 +23,8 @@ from qf_tasks import (
     TaskStateError,
 )
 from qf_tasks.data.facades import Data
+from qf_tasks.data.jsonl import Line
+from qf_tasks.data.results import parse_results
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 BREAKS = [Fault.truncated(), Fault.reset_before(), Fault.reset_after(), Fault.status(503), Fault.html(502)]
@@ -116,13 +119,18 @@ def test_results_with_unreadable_lines_go_on(data: Data, sandbox: Sandbox, task_
 def test_result_of_any_shape_has_an_outcome(
     line: dict[str, Any], outcome: str, text: str | None, error: str | None
 ) -> None:
-    from qf_tasks.data.jsonl import Line
-    from qf_tasks.data.results import parse_results
-
     (result,) = parse_results([Line(json.dumps({"id": "1", **line}).encode(), 1)], "file")
 
     assert (result.outcome, result.text, result.error) == (outcome, text, error)
     assert Result.model_validate_json(result.model_dump_json()) == result
+
+
+def test_result_has_the_tokens_in_the_names_of_the_service() -> None:
+    line = {"id": "1", "output": {"result": "hi", "usage": {"total_tokens": 3}}}
+
+    (result,) = parse_results([Line(json.dumps(line).encode(), 1)], "file")
+
+    assert result.usage == {"total_tokens": 3}
 
 
 def test_results_and_download_with_a_fault_at_any_request_are_whole_or_raise(
@@ -237,6 +245,15 @@ def test_download_of_a_key_that_leads_out_of_the_directory_is_refused(
         data.download(task_with_output, tmp_path / "out")
 
     assert not (tmp_path / "evil").exists()
+
+
+def test_download_to_a_device_is_refused(data: Data, sandbox: Sandbox, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    with pytest.raises(InvalidArgumentError, match="not a device or pipe"):
+        data.download("infer-x", pipe)
+    assert sandbox.requests == []
 
 
 def test_download_into_a_missing_directory_is_refused(data: Data, sandbox: Sandbox, tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from typing import Any
 
 import pytest
 from baidubce.services.bos.bos_client import BosClient
 
-from qf_tasks import InvalidArgumentError, Settings
+from qf_tasks import InvalidArgumentError, QfTasksError, Settings
+from qf_tasks._protocol.responses import RawResponse
 from qf_tasks.data.facades import AsyncData, Data
 from qf_tasks.data.store import ObjectStore, _Request
 from qf_tasks.data.uri import BosUri
@@ -95,6 +97,27 @@ def test_address_that_is_no_directory_is_refused_with_what_was_meant(value: obje
 
     assert (caught.value.hint or "").startswith(hint or "")
     assert (caught.value.hint is None) == (hint is None)
+
+
+def test_error_of_a_response_that_repeats_the_signature_does_not_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, signatures = (
+        ObjectStore(settings(bos_endpoint="http://127.0.0.1:8080", max_retries=0)),
+        list[str](),
+    )
+
+    def request(_method: str, _url: str, headers: dict[str, str], _body: object) -> RawResponse:
+        signatures.append(headers["Authorization"].rpartition("/")[2])
+        content = json.dumps({"code": "SignatureDoesNotMatch", "message": f"not {signatures[0]}"})
+        return RawResponse(400, {}, content.encode())
+
+    monkeypatch.setattr(store._sender, "request", request)
+
+    with pytest.raises(QfTasksError) as caught:
+        store.delete("bucket", ["key"])
+
+    assert signatures[0] not in str(caught.value)
 
 
 def test_upload_that_is_cancelled_sends_no_further_parts(sandbox: Sandbox) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from base64 import b64encode
 from itertools import product
 from pathlib import Path
 from traceback import walk_tb
@@ -11,11 +13,13 @@ from typing import Any
 import pytest
 
 from qf_tasks import (
+    BadResponseError,
     InvalidArgumentError,
     InvalidRecordError,
     NotFoundError,
     PermissionDeniedError,
     QfTasksError,
+    TaskClient,
 )
 from qf_tasks.data import jsonl
 from qf_tasks.data.facades import Data
@@ -73,6 +77,14 @@ def test_upload_to_a_directory_with_other_objects_is_refused(data: Data, sandbox
         data.upload(RECORDS[1:], DIRECTORY)
 
     assert count(sandbox, "PutObject") == len(sandbox.objects)
+
+
+def test_upload_sends_the_checksum_of_an_object(data: Data, sandbox: Sandbox) -> None:
+    data.upload(RECORDS, DIRECTORY)
+
+    (sent,) = (request for request in sandbox.requests if request.action == "PutObject")
+    digest = hashlib.md5(stored(sandbox), usedforsecurity=False).digest()
+    assert sent.headers["Content-MD5"] == b64encode(digest).decode()
 
 
 def test_upload_of_an_invalid_record_sends_nothing(data: Data, sandbox: Sandbox, tmp_path: Path) -> None:
@@ -176,6 +188,15 @@ def test_upload_without_permission_names_what_to_grant(data: Data, sandbox: Sand
     assert "BOSFullControlAccessPolicy" in str(caught.value.hint)
 
 
+def test_upload_beyond_the_bandwidth_of_the_bucket_is_repeated(
+    make_blocking_data: Any, sandbox: Sandbox
+) -> None:
+    sandbox.inject(Fault.status(403, code="RequestRateLimitExceeded"), action="PutObject")
+
+    assert make_blocking_data().upload(RECORDS, DIRECTORY).files_sent == 1
+    assert count(sandbox, "PutObject") == 2
+
+
 def test_upload_logs_no_keys(data: Data, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
@@ -219,11 +240,14 @@ def test_delete_removes_the_directory_alone(data: Data, sandbox: Sandbox) -> Non
     assert list(sandbox.objects) == ["bos:/bucket/in", "bos:/bucket/in2/a"]
 
 
-def test_delete_of_more_than_a_page_removes_all(data: Data, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    "sandbox", [ServerBehavior(), ServerBehavior(object_next_marker=False)], indirect=True
+)
+def test_delete_of_more_than_a_page_removes_all(make_blocking_data: Any, sandbox: Sandbox) -> None:
     for number in range(1001):
         sandbox.put(f"bos:/bucket/in/{number}", "")
 
-    assert data.delete(DIRECTORY) == 1001
+    assert make_blocking_data().delete(DIRECTORY) == 1001
     assert dict(sandbox.objects) == {}
 
 
@@ -267,6 +291,47 @@ def test_records_with_a_line_that_is_none_raise_after_those_before(
     with pytest.raises(InvalidRecordError, match=rule) as caught:
         next(records)
     assert (caught.value.file, caught.value.line) == ("bos:/bucket/in/a.jsonl", 3)
+
+
+def test_records_leave_out_what_consoles_make_for_directories_and_delete_does_not(
+    data: Data, sandbox: Sandbox
+) -> None:
+    sandbox.put("bos:/bucket/in/", "")
+    sandbox.put("bos:/bucket/in/inner/", "")
+    sandbox.put("bos:/bucket/in/inner/a.jsonl", '{"id": "1", "query": "q"}')
+
+    assert [record.id for record in data.records(DIRECTORY)] == ["1"]
+    assert sum(request.action == "GetObject" for request in sandbox.requests) == 1
+    assert data.delete(DIRECTORY) == 3
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        {"contents": [{"key": "other/a", "size": 1, "eTag": "a"}], "isTruncated": False},
+        {"contents": [{"key": "in/a", "size": -1, "eTag": "a"}], "isTruncated": False},
+        {"contents": [{"key": "in/a", "size": 1}], "isTruncated": False},
+        {"contents": [{"key": "in/a", "size": 1, "eTag": "a"}], "isTruncated": True, "nextMarker": "in/a"},
+        {"contents": [], "isTruncated": True},
+        {"contents": []},
+    ],
+)
+def test_delete_by_a_listing_that_is_none_deletes_nothing(
+    make_blocking_data: Any, sandbox: Sandbox, listing: dict[str, Any]
+) -> None:
+    sandbox.inject(Fault.transform(lambda _: listing), action="ListObjects", times=None)
+
+    with pytest.raises(BadResponseError, match="The listing of bos:/bucket/in/"):
+        make_blocking_data().delete(DIRECTORY)
+
+    assert count(sandbox, "DeleteMultipleObjects") == 0
+
+
+def test_records_of_a_closed_client_are_refused(blocking_client: TaskClient) -> None:
+    blocking_client.close()
+
+    with pytest.raises(QfTasksError, match="This client is closed"):
+        list(blocking_client.data.records(DIRECTORY))
 
 
 def test_records_of_an_empty_directory_raises_not_found(data: Data) -> None:

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.fuzz
 RunArguments = Callable[[list[str], str], tuple[int, str]]
 
 _CREATION = ["--name", "nightly", "--input-bos-uri", "bos:/b/i", "--output-bos-uri", "bos:/b/o"]
-# What each requires, then what it accepts; `sandbox` is not among them, as it serves until Ctrl-C.
+_JOB = ["plan.json", "--bos-uri", "bos:/bucket/job/", "--endpoint", "e"]
+# What each requires, then what it accepts; without `sandbox` and `demo`, which take their time.
 _COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "create": (
         [*_CREATION, "--endpoint", "e"],
@@ -57,9 +58,15 @@ _COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "configure": ([], ["--base-url", "--no-check", "--force"]),
     "whoami": ([], ["--offline"]),
     "completion": ([], ["bash", "fish"]),
-    "doctor": ([], ["--profile", "--env-file"]),
+    "doctor": ([], ["--profile", "--env-file", "--bos-uri"]),
     "config": ([], ["--example", "--config"]),
-    "demo": ([], ["--debug"]),
+    "upload": (["plan.json", "bos:/bucket/in/"], ["--dry-run", "-", "bos:/bucket/in/"]),
+    "results": (["infer-1"], ["--missing", "--failures", "--ordered", "-o", "--timeout"]),
+    "download": (["infer-1", "plan.json"], ["--json"]),
+    "submit": (_JOB, ["--name", "--param", "--max-records-per-task", "--shard-retries", "--wait", "-"]),
+    "run": (_JOB, ["--output", "--ordered", "--timeout", "--poll-interval", "--on-terminate"]),
+    "status": (["bos:/bucket/in/"], ["--json"]),
+    "retry-failures": (["bos:/bucket/in/"], ["--wait"]),
 }
 _any_argument = st.text(st.characters(exclude_characters="\0/"), max_size=9)
 _values = _any_argument | st.sampled_from(

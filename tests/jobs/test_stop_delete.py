@@ -185,3 +185,15 @@ def test_job_whose_files_name_a_task_of_others_leaves_it_alone(
         call(job)
 
     assert sandbox.tasks[stranger]["runStatus"] == run_status
+
+
+def test_delete_of_the_tasks_alone_keeps_the_results(
+    submit: Submit, client: TaskClient, sandbox: Sandbox
+) -> None:
+    submit(3, max_records_per_task=2)
+    sandbox.advance(1000)
+
+    client.job(BOS_URI).delete()
+
+    assert sandbox.tasks == {}
+    assert [result.outcome for result in client.job(BOS_URI).results()] == ["succeeded"] * 3

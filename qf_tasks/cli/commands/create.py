@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qf_tasks.cli import completion, options, progress, specs
+from qf_tasks.cli import completion, options, progress, specs, tables
 from qf_tasks.cli.commands.wait import Watch
-from qf_tasks.cli.errors import as_object, exit_code_of_kinds, hint_for, in_options
+from qf_tasks.cli.errors import as_object, exit_code_of_kinds, report_each
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command, terminal_of
 from qf_tasks.errors import (
@@ -30,7 +30,7 @@ _POLL_INTERVAL = 30.0
 _COLUMNS = ("task_id", "name", "outcome", "request_id")
 _PIPED = (*_COLUMNS, "line", "error")
 # After these the next task would not fare better.
-_ENDING = (
+_FATAL = (
     AuthenticationError,
     PermissionDeniedError,
     QuotaExceededError,
@@ -57,20 +57,11 @@ def create(
     output_bos_uri: Annotated[
         str | None, typer.Option(metavar="URI", help="The directory for the results; it has to exist.")
     ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A preset service, such as ernie-x1-turbo-32k.")
-    ] = None,
-    model_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Or a model version, amv-...: see `qf-tasks models`.")
-    ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="An inference parameter; JSON or text. May be repeated."),
-    ] = None,
-    description: Annotated[str | None, typer.Option(metavar="TEXT", help="Up to 500 characters.")] = None,
-    data_format: Annotated[
-        str | None, typer.Option(metavar="FORMAT", help="default, src_tgt or role.")
-    ] = None,
+    endpoint: options.Endpoint = None,
+    model_id: options.ModelId = None,
+    inference_params: options.InferenceParams = None,
+    description: options.Description = None,
+    data_format: options.DataFormat = None,
     completion_window: Annotated[
         str | None, typer.Option(metavar="DURATION", help="The longest time to run: 24h.")
     ] = None,
@@ -106,13 +97,13 @@ def create(
     [...], "errors": [...]}.
     """
     terminal = terminal_of(context)
-    one = options.given(
+    one = options.not_none(
         name=name,
         input_bos_uri=input_bos_uri,
         output_bos_uri=output_bos_uri,
         endpoint=endpoint,
         model_id=model_id,
-        inference_params=options.pairs(param, "--param"),
+        inference_params=options.pairs(inference_params, "--param"),
         description=description,
         data_format=data_format,
         completion_window=completion_window,
@@ -120,10 +111,10 @@ def create(
         idempotency_key=idempotency_key,
     )
     slot_wait = None if quota_timeout is None else options.duration(quota_timeout, "--quota-timeout")
-    shared = options.given(reuse_within=reuse_within, quota_timeout=slot_wait)
+    shared = options.not_none(reuse_within=reuse_within, quota_timeout=slot_wait)
     if reuse_within is not None:
         options.duration(reuse_within, "--reuse-within")
-    wait_time = options.limit(timeout, "--timeout")
+    wait_time = options.time_limit(timeout, "--timeout")
     planned = _planned(one, from_file, shared)
     if dry_run:
         _show_plan(terminal, planned)
@@ -159,137 +150,112 @@ def _show_plan(terminal: Terminal, planned: Sequence[specs.Spec]) -> None:
     else:
         columns = ("name", "input_bos_uri", "output_bos_uri", "endpoint", "model_id")
         terminal.show_rows((spec.keywords for spec in planned), columns)
-        terminal.note(f"{progress.counted(len(planned), 'task')} valid; nothing was created.")
+        terminal.note(f"{tables.counted(len(planned), 'task')} valid; nothing was created.")
 
 
 @dataclass
+class _Row:
+    """What has become of one task that is to be created."""
+
+    spec: specs.Spec
+    outcome: str = "not_tried"
+    task_id: str | None = None
+    request_id: str | None = None
+    error: QfTasksError | None = None
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "task_id": self.task_id,
+            "name": self.spec.keywords["name"],
+            "outcome": self.outcome,
+            "request_id": self.request_id,
+            "line": self.spec.position or None,
+        }
+
+
 class _Creation:
     """The creates of one command, reported whatever ends them."""
 
-    terminal: Terminal
-    client: TaskClient
-    planned: Sequence[specs.Spec]
-    is_alone: bool
-    is_awaited: bool
-    slot_wait: str | None
-    rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    def __init__(
+        self,
+        terminal: Terminal,
+        client: TaskClient,
+        planned: Sequence[specs.Spec],
+        *,
+        is_alone: bool,
+        is_awaited: bool,
+        slot_wait: str | None,
+    ) -> None:
+        self._terminal = terminal
+        self._client = client
+        self._rows = [_Row(spec) for spec in planned]
+        self._is_alone = is_alone
+        self._is_awaited = is_awaited
+        self._waiting = f", waiting up to {slot_wait} for a free slot" if slot_wait else ""
 
     @property
     def task_ids(self) -> list[str]:
-        return [row["task_id"] for row in self.rows if row["task_id"]]
+        return [row.task_id for row in self._rows if row.task_id]
 
     def run(self) -> None:
-        """Create all, and print what was created whatever ends it."""
+        """Create one after the other; one that fails does not end the run, unless the rest would fail too."""
+        total = len(self._rows)
         try:
-            self._create_each()
-        except KeyboardInterrupt as interrupt:
-            is_known, note = self._state(interrupt)
-            interrupt.add_note(note)
-            if not self.is_alone:
-                self._add(self.planned[len(self.rows)], "not_tried" if is_known else "unknown")
-            raise
+            for number, row in enumerate(self._rows, 1):
+                self._create(row, f" ({number} of {total})" if total > 1 else "")
+                if isinstance(row.error, _FATAL):
+                    break
         finally:
-            if not self.is_alone:
-                for spec in self.planned[len(self.rows) :]:
-                    self._add(spec, "not_tried")
-            if self.rows:
+            if self.task_ids or not self._is_alone:
                 self._show()
 
-    def _create_each(self) -> None:
-        """Create one after the other; one that fails does not end the run, unless the rest would fail too."""
-        total = len(self.planned)
-        waiting = f", waiting up to {self.slot_wait} for a free slot" if self.slot_wait else ""
-        for number, spec in enumerate(self.planned, 1):
-            count = f" ({number} of {total})" if total > 1 else ""
-            doing = f"Creating {spec.keywords['name']!r}{count}{waiting}"
-            try:
-                with progress.shown(self.terminal, progress.Step(self.terminal, doing)):
-                    created = self.client.create(**spec.keywords)
-            except QfTasksError as error:
-                if isinstance(error, QuotaExceededError) and self.slot_wait:
-                    self.terminal.note(f"Waited {self.slot_wait} for a free slot; nothing was created.")
-                if self.is_alone:
-                    raise
-                outcome = "unknown" if error.may_have_been_applied else "failed"
-                self._add(spec, outcome, request_id=error.request_id, error=error)
-                if isinstance(error, _ENDING):
-                    break
-            else:
-                outcome = "reused" if created.reused else "created"
-                self._add(spec, outcome, task_id=created.task_id, request_id=created.request_id)
-
-    def _add(
-        self,
-        spec: specs.Spec,
-        outcome: str,
-        *,
-        task_id: str | None = None,
-        request_id: str | None = None,
-        error: QfTasksError | None = None,
-    ) -> None:
-        self.rows.append(
-            {
-                "task_id": task_id,
-                "name": spec.keywords["name"],
-                "outcome": outcome,
-                "request_id": request_id,
-                "line": spec.position or None,
-                "error": error,
-            }
-        )
+    def _create(self, row: _Row, count: str) -> None:
+        name = row.spec.keywords["name"]
+        step = progress.Step(self._terminal, f"Creating {name!r}{count}{self._waiting}")
+        try:
+            with progress.shown(self._terminal, step):
+                created = self._client.create(**row.spec.keywords)
+        except KeyboardInterrupt as interrupt:
+            if not getattr(interrupt, "__notes__", ()):  # the client's, that nothing was created
+                row.outcome = "unknown"
+                interrupt.add_note(
+                    f"Whether {name!r} was created is not known; check: qf-tasks list --name '{name}'"
+                )
+            raise
+        except QfTasksError as error:
+            if self._is_alone:
+                raise
+            row.outcome = "unknown" if error.may_have_been_applied else "failed"
+            row.request_id, row.error = error.request_id, error
+        else:
+            row.outcome = "reused" if created.reused else "created"
+            row.task_id, row.request_id = created.task_id, created.request_id
 
     def _show(self) -> None:
-        terminal = self.terminal
+        terminal = self._terminal
         completion.remember(self.task_ids)
-        failed = [row for row in self.rows if not row["task_id"]]
-        errors: list[QfTasksError] = [row["error"] for row in failed if row["error"]]
-        if terminal.as_json and self.is_awaited and self.task_ids:
-            pass  # the wait prints the one object
-        elif terminal.as_json:
-            created = [_without(row, "error") for row in self.rows if row["task_id"]]
-            account = self.client.account.model_dump(mode="json")
-            terminal.show_json({"account": account, "tasks": created, "errors": self.failed_as_json()})
-        elif terminal.ids_only:
-            terminal.show_rows((row for row in self.rows if row["task_id"]), ("task_id",))
-        else:
-            terminal.show_rows(self.rows, _COLUMNS, piped=_COLUMNS if self.is_alone else _PIPED)
-        for row in failed:
-            if row["error"]:
-                terminal.note(f"{row['line']}: {in_options(str(row['error']))}", style="red")
-        for hint in dict.fromkeys(error.hint for error in errors if error.hint):
-            terminal.note(f"Hint: {hint_for(terminal, hint)}")
-        if failed:
-            terminal.exit_code = exit_code_of_kinds(type(error).__name__ for error in errors)
+        created = [row.fields() for row in self._rows if row.task_id]
+        if terminal.ids_only:
+            terminal.show_rows(created, ("task_id",))
+        elif not terminal.as_json:
+            rows = ({**row.fields(), "error": row.error} for row in self._rows)
+            terminal.show_rows(rows, _COLUMNS, piped=_COLUMNS if self._is_alone else _PIPED)
+        elif not (self._is_awaited and created):  # the wait prints the one object
+            account = self._client.account.model_dump(mode="json")
+            tasks = [options.not_none(**fields) for fields in created]
+            terminal.show_json({"account": account, "tasks": tasks, "errors": self.failed_as_json()})
+        failed = [(row.spec.position, row.error) for row in self._rows if row.error]
+        report_each(terminal, failed)
+        if len(created) < len(self._rows):
+            terminal.exit_code = exit_code_of_kinds(type(error).__name__ for _, error in failed)
 
     def failed_as_json(self) -> list[dict[str, object]]:
         """Return the JSON of the tasks that were not created."""
         return [
-            {**_without(row, "error"), **(as_object(row["error"]) if row["error"] else {})}
-            for row in self.rows
-            if not row["task_id"]
+            {
+                **options.not_none(**row.fields()),
+                **(as_object(self._terminal, row.error) if row.error else {}),
+            }
+            for row in self._rows
+            if not row.task_id
         ]
-
-    def _state(self, interrupt: KeyboardInterrupt) -> tuple[bool, str]:
-        """Return whether it is known that the task at hand was not created, and what to say about it."""
-        name = self.planned[len(self.rows)].keywords["name"]
-        if self.slot_wait and _was_waiting_for_slot(interrupt):
-            return True, f"{name!r} was still waiting for a free slot; it was not created."
-        return False, f"Whether {name!r} was created is not known; check: qf-tasks list --name '{name}'"
-
-
-def _without(row: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key != name and value is not None}
-
-
-def _was_waiting_for_slot(interrupt: KeyboardInterrupt) -> bool:
-    """Return whether the library slept between two attempts when the interrupt came.
-
-    After a create whose response was lost it also sleeps, but in a function of another name.
-    """
-    names: list[str] = []
-    traceback = interrupt.__traceback__
-    while traceback:
-        names.append(traceback.tb_frame.f_code.co_name)
-        traceback = traceback.tb_next
-    *_, caller = ["", *(name for name in names if name not in ("sleep", "interrupt"))]
-    return caller == "create" or "slot" in caller or "quota" in caller

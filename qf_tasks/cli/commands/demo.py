@@ -1,9 +1,7 @@
-"""The command that shows four deletes against a sandbox, through the public client."""
+"""The command that shows the whole pipeline against a sandbox, through the public client."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,111 +11,150 @@ from qf_tasks.cli.commands.sandbox import reject_settings
 from qf_tasks.cli.errors import FAILED
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command, terminal_of
-from qf_tasks.errors import AuthenticationError, QfTasksError, TaskNotFoundError, TaskStateError
+from qf_tasks.cli.tables import counted
+from qf_tasks.errors import TaskNotFoundError
 
 if TYPE_CHECKING:
-    from qf_tasks import DeleteResult, TaskClient
+    from qf_tasks import Task, TaskClient
 
-_WIDTH = 79
-_INDENT = "    "
+_WIDTH = 80
+_SPEED = 30  # a task takes 70 s by the sandbox's clock
+_POLL_INTERVAL = 0.4  # seconds
+_FOLDER = "bos:/demo-bucket/rivers"
+_RIVERS = (
+    *("Amazon", "Congo", "Danube", "Ganges", "Mekong"),
+    *("Mississippi", "Niger", "Nile", "Volga", "Yangtze"),
+)
+_INDENT = " " * 6
+_SHOWN = 3  # results
 _INTRODUCTION = """\
-A sandbox on this machine plays the service: it checks signatures and keeps
-tasks. The client and the official SDK below it are the real ones. No account
-is used, and nothing leaves this machine.
+Ten questions become ten answers. A sandbox on this machine plays the service
+and its object storage (BOS): it checks signatures, keeps tasks and files, and
+answers each record by repeating its question. The client and the official SDK
+below it are the real ones. No account is used, and nothing leaves this machine.
+
+Each step shows a line of Python (>>>), the command in a terminal ($), and what
+came back.
 """
 _CLOSING = """\
-With the real service and the key pair of your account (Access Key / Secret
-Key of IAM):
+With the real service the lines are the same. It needs the key pair of your
+account (Access Key / Secret Key of IAM):
 
     export QIANFAN_ACCESS_KEY=... QIANFAN_SECRET_KEY=...
-    qf-tasks delete TASK_ID        # in Python: TaskClient().delete("TASK_ID")
+    qf-tasks doctor                # or first: qf-tasks configure
+
+`qf-tasks run` does steps 1 to 4 in one, for any number of records.
 """
-_CHOICE = "The codes in 2 and 3 are those of the sandbox; the service documents none."
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One delete: what it shows, the line that does it, and the error that is expected."""
-
-    title: str
-    line: str
-    delete: Callable[[], DeleteResult]
-    expected: type[QfTasksError] | None = None
 
 
 @command("demo", examples=("qf-tasks demo", "qf-tasks demo | less"), ids=False, settings=False)
 def demo(context: typer.Context) -> None:
-    """Show a delete that works and three that are rejected, on this machine."""
-    from qf_tasks import Settings, TaskClient
+    """Send ten records through a task and back on this machine, in a few seconds."""
     from qf_tasks.sandbox import Sandbox
 
     terminal = terminal_of(context)
     reject_settings(terminal)
-    with Sandbox(frozen=True) as sandbox:
-        key, secret = sandbox.access_key, sandbox.secret_key
-        good = Settings(access_key=key, secret_key=secret, base_url=sandbox.url)
-        wrong = Settings(access_key=key, secret_key=secret[:-1], base_url=sandbox.url)
-        ended = sandbox.add_task(name="nightly-eval")
-        running = sandbox.add_task(name="translate-faq", run_status="Running", progress=120)
-        with TaskClient(good) as client, TaskClient(wrong) as other_client:
-            _print(terminal, _INTRODUCTION)
-            _print(terminal, ">>> list(client.list())")
-            for task in client.list():
-                _print(terminal, str(task), _INDENT)
-            for number, step in enumerate(_steps(client, other_client, ended, running), 1):
-                _show(terminal, number, step)
+    with Sandbox(speed=_SPEED) as sandbox, sandbox.client() as client:
+        _print(terminal, _INTRODUCTION)
+        _Demo(terminal, client).run()
     _print(terminal, f"\n{_CLOSING}")
-    _print(terminal, _CHOICE)
 
 
-def _steps(client: TaskClient, other_client: TaskClient, ended: str, running: str) -> list[_Step]:
-    return [
-        _Step("A task that has ended is deleted", f'client.delete("{ended}")', lambda: client.delete(ended)),
-        _Step(
-            "A task that is running is not",
-            f'client.delete("{running}")',
-            lambda: client.delete(running),
-            TaskStateError,
-        ),
-        _Step(
-            "Nor is one that does not exist: the first, once more",
-            f'client.delete("{ended}")',
-            lambda: client.delete(ended),
-            TaskNotFoundError,
-        ),
-        _Step(
-            "With a secret key that lost its last letter, nothing is deleted",
-            f'TaskClient(secret_key=key[:-1], ...).delete("{running}")',
-            lambda: other_client.delete(running),
-            AuthenticationError,
-        ),
-    ]
+class _Demo:
+    """The steps, each printed before it is done."""
 
+    def __init__(self, terminal: Terminal, client: TaskClient) -> None:
+        self._terminal = terminal
+        self._client = client
+        self._number = 0
 
-def _show(terminal: Terminal, number: int, step: _Step) -> None:
-    _print(terminal, f"\n{number}. {step.title}", style="bold")
-    _print(terminal, f">>> {step.line}")
-    error: QfTasksError | None = None
-    try:
-        result = step.delete()
-        lines = [f"DeleteResult: {result.outcome}", f"request id: {result.request_id}"]
-    except QfTasksError as caught:
-        error = caught
-        lines = [
-            f"{type(error).__name__}: {error.message}",
-            f"code: {error.code}",
-            f"request id: {error.request_id}",
-            f"hint: {error.hint}",
+    def run(self) -> None:
+        """Take records through a task and back, clean up, and show a rejection."""
+        records = [
+            {"id": str(number), "query": f"How long is the {river}?"}
+            for number, river in enumerate(_RIVERS, 1)
         ]
-    for line in lines:
-        _print(terminal, line, _INDENT)
-    if not isinstance(error, step.expected or type(None)):
-        terminal.exit_code = FAILED
+        self._step(
+            "Upload ten records, one JSON object a line",
+            f'client.data.upload("rivers.jsonl", "{_FOLDER}/in/")',
+            f"qf-tasks upload rivers.jsonl {_FOLDER}/in/",
+        )
+        upload = self._client.data.upload(records, f"{_FOLDER}/in/")
+        files = counted(upload.files, "file")
+        self._returned(f"{upload.records} records, {upload.bytes} bytes, {files} in {upload.uri}")
+
+        self._step(
+            "Create a task for them",
+            f'task = client.create(name="rivers", endpoint="ernie-x1-turbo-32k",'
+            f' input_bos_uri="{_FOLDER}/in/", output_bos_uri="{_FOLDER}/out/")',
+            f"qf-tasks create --name rivers --endpoint ernie-x1-turbo-32k"
+            f" --input-bos-uri {_FOLDER}/in/ --output-bos-uri {_FOLDER}/out/",
+        )
+        created = self._client.create(
+            name="rivers",
+            endpoint="ernie-x1-turbo-32k",
+            input_bos_uri=upload.uri,
+            output_bos_uri=f"{_FOLDER}/out/",
+        )
+        task_id = created.task_id
+        self._returned(f"{task_id}, request id {created.request_id}")
+
+        self._step(
+            "Wait until it has ended", "client.wait(task, on_change=print)", f"qf-tasks wait {task_id}"
+        )
+        task = self._client.wait(created, poll_interval=_POLL_INTERVAL, on_change=self._print_change)
+        self._returned(f"output in {task.output_uri}; {task.total_token_usage} tokens")
+
+        self._step(
+            "Read the results, in no particular order",
+            "for result in client.data.results(task): print(result.id, result.outcome, result.text)",
+            f"qf-tasks results {task_id} -o results.jsonl",
+        )
+        results = list(self._client.data.results(task, missing=True))
+        for result in results[:_SHOWN]:
+            self._returned(f"{result.id} {result.outcome} {result.text}")
+        self._returned(f"... and {len(results) - _SHOWN} more")
+
+        self._step(
+            "Delete the task, and the data of it: neither can be undone",
+            f'client.delete(task); client.data.delete("{_FOLDER}/")',
+            f"qf-tasks delete {task_id}",
+        )
+        outcome = self._client.delete(task).outcome
+        self._returned(f"task: {outcome}; data: {counted(self._client.data.delete(f'{_FOLDER}/'), 'file')}")
+
+        self._step(
+            "A rejection says why, and what to do: the same delete once more",
+            "client.delete(task)",
+            f"qf-tasks delete {task_id}",
+        )
+        try:
+            self._client.delete(task)
+            self._terminal.exit_code = FAILED
+        except TaskNotFoundError as error:
+            self._returned(f"TaskNotFoundError: {error.message}")
+            self._returned(f"code {error.code} (of the sandbox: the service documents none)")
+            self._returned(f"hint: {error.hint}")
+
+    def _step(self, title: str, python: str, shell: str) -> None:
+        self._number += 1
+        _print(self._terminal, f"\n{self._number}. {title}", style="bold")
+        for prompt, line in ((">>> ", python), ("$ ", shell)):
+            _print(self._terminal, line, first=f"{prompt:>6}", indent=" " * 10)
+
+    def _returned(self, text: str) -> None:
+        _print(self._terminal, text, first=_INDENT, indent=_INDENT)
+
+    def _print_change(self, task: Task) -> None:
+        done = f", {counted(task.progress, 'record')} done" if task.progress else ""
+        self._returned(f"{task.run_status}{done}")
 
 
-def _print(terminal: Terminal, text: str, indent: str = "", style: str = "") -> None:
+def _print(terminal: Terminal, text: str, *, first: str = "", indent: str = "", style: str = "") -> None:
     """Print a text in lines that read well on any terminal, and in a file."""
-    width = min(terminal.out.width, _WIDTH) - len(indent)
-    for line in Text(text, style).wrap(terminal.out, max(width, 20)):
+    width = max(min(terminal.out.width, _WIDTH) - max(len(first), len(indent)), 20)
+    for line in Text(text, style).wrap(terminal.out, width):
         line.rstrip()
-        terminal.out.print(Text(indent) + line, soft_wrap=True)
+        terminal.out.print(Text(first) + line, soft_wrap=True)
+        first = indent
+    terminal.out.file.flush()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qf_tasks.cli import bulk, ids, options, progress
-from qf_tasks.cli.lookup import Found
+from qf_tasks.cli.commands.jobs import delete_job, stop_job
+from qf_tasks.cli.lookup import Lookup
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command, terminal_of
 from qf_tasks.cli.tables import Row
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     examples=(
         "qf-tasks stop infer-9ia3kc1wt9mp",
         "qf-tasks list -q --status queuing --name 'test-*' | qf-tasks stop -",
+        "qf-tasks stop bos:/bucket/jobs/nightly/",
     ),
 )
 def stop(
@@ -32,12 +34,17 @@ def stop(
     max_tasks: options.MaxTasks = None,
     max_workers: options.MaxWorkers = 8,
 ) -> None:
-    """Stop tasks. This cannot be undone, and takes the service a while.
+    """Stop tasks, or a job. This cannot be undone, and takes the service a while.
 
-    With --json always one report: {"account", "outcomes": [{"task_id", "outcome", "error", ...}]}.
+    With --json always one report: {"account", "outcomes": [{"task_id", "outcome", "error", ...}]}. Pass the
+    BOS_URI of a job instead of ids to stop all its tasks and submit no more; --json prints its status then.
     Alias: cancel.
     """
     terminal = terminal_of(context)
+    if bos_uri := ids.job_uri(task_ids):
+        with terminal.client() as client:
+            stop_job(terminal, client, bos_uri)
+        return
     wanted = ids.read(task_ids, max_tasks)
     with terminal.client() as client:
         bulk.run(
@@ -55,6 +62,7 @@ def stop(
     examples=(
         "qf-tasks delete infer-9ia3kc1wt9mp --stop-first",
         "qf-tasks list -q --status failed | qf-tasks delete - --yes",
+        "qf-tasks delete bos:/bucket/jobs/nightly/ --data",
     ),
 )
 def delete(
@@ -69,17 +77,30 @@ def delete(
     max_tasks: options.MaxTasks = None,
     max_workers: options.MaxWorkers = 8,
     journal: options.Journal = None,
+    data: Annotated[
+        bool, typer.Option("--data", help="Jobs only: delete the records and results, too.")
+    ] = False,
 ) -> None:
-    """Delete tasks by their ids, without asking. This cannot be undone.
+    """Delete tasks by their ids, without asking; or a job, after asking. This cannot be undone.
 
     Ids from stdin need --yes. With --json always one report: {"account", "outcomes": [{"task_id", "outcome",
-    "error", ...}]}. Alias: rm.
+    "error", ...}]}. Pass the BOS_URI of a job that has ended instead of ids to delete its tasks, and with
+    --data everything in its directory; --json prints {"tasks", "objects", "bytes"} then. Alias: rm.
     """
     terminal = terminal_of(context)
+    if bos_uri := ids.job_uri(task_ids):
+        if stop_first or missing_ok or journal:
+            raise typer.BadParameter("accepts only --data, --dry-run and --yes", param_hint="BOS_URI")
+        options.require_answer(terminal, is_needless=yes or dry_run)
+        with terminal.client() as client:
+            delete_job(terminal, client, bos_uri, data=data, dry_run=dry_run, yes=yes)
+        return
+    if data:
+        raise typer.BadParameter("only for a job", param_hint="--data")
     if ids.STDIN in task_ids and not (yes or dry_run):
         raise typer.BadParameter("required to delete ids from stdin", param_hint="--yes")
     wanted = ids.read(task_ids, max_tasks)
-    timeout = options.limit(stop_timeout, "--stop-timeout")
+    timeout = options.time_limit(stop_timeout, "--stop-timeout")
     with terminal.client() as client:
         if dry_run:
             _preview(terminal, client, wanted, stop_first=stop_first)
@@ -103,7 +124,7 @@ def delete(
 
 def _preview(terminal: Terminal, client: TaskClient, wanted: Sequence[str], *, stop_first: bool) -> None:
     """Show what a delete would do to each task."""
-    found = Found()
+    found = Lookup()
     with progress.shown(terminal, progress.Step(terminal, "Reading tasks")):
         found.read(client, wanted)
     if terminal.as_json:
@@ -116,10 +137,10 @@ def _preview(terminal: Terminal, client: TaskClient, wanted: Sequence[str], *, s
     else:
         columns = ("task_id", "run_status", "name", "effect")
         terminal.show_rows(_effects(found, wanted, stop_first=stop_first), columns)
-        terminal.note(f"Nothing was deleted; account {client.account}")
+        terminal.note(f"Nothing was deleted from {client.account}.")
 
 
-def _effects(found: Found, wanted: Sequence[str], *, stop_first: bool) -> Iterator[Row]:
+def _effects(found: Lookup, wanted: Sequence[str], *, stop_first: bool) -> Iterator[Row]:
     tasks = {task.task_id: task for task in found.tasks}
     for task_id in wanted:
         task = tasks.get(task_id)

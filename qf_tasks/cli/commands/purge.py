@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PREVIEWED = 20  # tasks that are shown before the question
 _PREVIEW = ("task_id", "run_status", "age", "name")
-_CRITERIA = "--run-status, --name, --older-than, --creator, --keep-newest, --stop-first"
+_CRITERIA = "--status, --name, --older-than, --creator, --keep-newest, --stop-first"
 
 
 @command(
@@ -53,12 +53,13 @@ def purge(
     `delete`; with --dry-run --json the plan, which --plan applies.
     """
     terminal = terminal_of(context)
-    timeout = options.limit(stop_timeout, "--stop-timeout")
-    criteria = options.given(
+    timeout = options.time_limit(stop_timeout, "--stop-timeout")
+    criteria = options.not_none(
         run_status=options.states(run_status), name=name, older_than=older_than, creator=creator
     )
     if plan and (criteria or keep_newest or stop_first):
         raise typer.BadParameter(f"a plan has its criteria; leave out {_CRITERIA}", param_hint="--plan")
+    options.require_answer(terminal, is_needless=yes or dry_run)
     loaded = _loaded(plan, max_tasks) if plan else None
     with terminal.client() as client:
         with progress.shown(terminal, progress.Step(terminal, "Listing tasks")):
@@ -121,7 +122,7 @@ def _summarize(terminal: Terminal, plan: PurgePlan, *, previewed: int) -> None:
         return
     terminal.note_rows((tables.task_row(task, _PREVIEW) for task in plan.tasks[:previewed]), _PREVIEW)
     if 0 < previewed < len(plan):
-        terminal.note(f"and {len(plan) - previewed} more; --dry-run shows all")
+        terminal.note(f"... and {len(plan) - previewed} more; --dry-run shows all.")
     times = sorted(task.create_time for task in plan if task.create_time)
     span = f", created {tables.text_of(times[0])} to {tables.text_of(times[-1])}" if times else ""
     terminal.note(f"Tasks: {len(plan)}{span}")
@@ -134,12 +135,8 @@ def _is_confirmed(terminal: Terminal, plan: PurgePlan, *, yes: bool) -> bool:
     """Return whether the user wants it, by option or by answer."""
     if yes or not len(plan):
         return True
-    if not terminal.can_ask:
-        raise typer.BadParameter("--yes is required without a terminal, and with --json", param_hint="--yes")
     account = plan.account
-    if terminal.ask(
-        f"Delete {progress.counted(len(plan), 'task')} of {account.access_key} at {account.host}?"
-    ):
+    if terminal.ask(f"Delete {tables.counted(len(plan), 'task')} of {account.access_key} at {account.host}?"):
         return True
     terminal.note("Nothing was deleted.")
     terminal.exit_code = FAILED

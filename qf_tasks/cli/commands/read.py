@@ -11,7 +11,7 @@ import typer
 from rich.live import Live
 
 from qf_tasks.cli import completion, ids, options, progress, tables
-from qf_tasks.cli.lookup import Found
+from qf_tasks.cli.lookup import Lookup
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command, terminal_of
 
@@ -39,9 +39,9 @@ def get(context: typer.Context, task_ids: options.Ids, *, max_tasks: options.Max
     task_id that it belongs to. Alias: describe.
     """
     terminal = terminal_of(context)
-    wanted, found = ids.read(task_ids, max_tasks), Found()
+    wanted, found = ids.read(task_ids, max_tasks), Lookup()
     with terminal.client() as client:
-        step = progress.Step(terminal, f"Reading {progress.counted(len(wanted), 'task')}")
+        step = progress.Step(terminal, f"Reading {tables.counted(len(wanted), 'task')}")
         try:
             with progress.shown(terminal, step):
                 found.read(client, wanted)
@@ -49,10 +49,10 @@ def get(context: typer.Context, task_ids: options.Ids, *, max_tasks: options.Max
             _show_found(terminal, found, client.account)
 
 
-def _show_found(terminal: Terminal, found: Found, account: Account) -> None:
+def _show_found(terminal: Terminal, found: Lookup, account: Account) -> None:
     completion.remember(task.task_id for task in found.tasks)
     if terminal.as_json:
-        terminal.show_json(found.as_json(account))
+        terminal.show_json(found.as_json(terminal, account))
     elif terminal.ids_only:
         terminal.show_rows(({"task_id": task.task_id} for task in found.tasks), ("task_id",))
     else:
@@ -111,7 +111,9 @@ def list_(
     watch: Annotated[
         bool, typer.Option("--watch", help="Show the table again and again until Ctrl-C.")
     ] = False,
-    interval: Annotated[str, typer.Option(metavar="DURATION", help="The pause of --watch.")] = "5s",
+    interval: Annotated[
+        str, typer.Option(metavar="DURATION", help="How often --watch updates the table.")
+    ] = "5s",
 ) -> None:
     """List the account's tasks, newest first.
 
@@ -122,7 +124,7 @@ def list_(
     chosen = _columns(columns, "--columns")
     descending, key = _sorting(sort)
     pause = options.duration(interval, "--interval")
-    criteria = options.given(
+    criteria = options.not_none(
         run_status=options.states(run_status),
         name=name,
         creator=creator,

@@ -22,7 +22,7 @@ _STATES = ("Done", "Running", "Failed", "Queuing", "Stopped", "Expired")
 _ACTIVE = ("Running", "Queuing")
 _MAX_ACTIVE = 10  # half of what an account may have, so that tasks can be created
 _MINUTES_APART = 90
-_SECONDS_PER_LOOK = 0.2
+_LOG_INTERVAL = 0.2  # seconds
 _SEED = 1  # the same faults in each run
 _FIXED_ACCESS_KEY = "sandbox-access-key-0000000000001"
 _FIXED_SECRET_KEY = "sandbox-secret-key-0000000000001"  # noqa: S105
@@ -51,6 +51,12 @@ def sandbox(
         float, typer.Option(min=0, max=1, metavar="RATE", help="The share of requests that fail.")
     ] = 0,
     delay: Annotated[str, typer.Option(metavar="DURATION", help="How long each request takes.")] = "0s",
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", metavar="PATH", file_okay=False, help="Keep objects here, as PATH/<bucket>/<key>."
+        ),
+    ] = None,
     fixed_key: Annotated[
         bool, typer.Option("--fixed-key", help="Use the same made-up key pair at every start.")
     ] = False,
@@ -60,8 +66,9 @@ def sandbox(
 ) -> None:
     """Serve a local copy of the service until Ctrl-C.
 
-    It prints the variables that point a client in any language to it, checks signatures, keeps its tasks in
-    memory, and logs each request. At --speed 1 a task that is created queues for 10 seconds and runs for 60.
+    It prints the variables that point a client in any language to it, checks signatures, keeps tasks and
+    objects in memory, and logs each request. At --speed 1 a task that is created queues for 10 seconds and
+    runs for 60; if its records are in the sandbox's object storage (BOS), it has results then.
     """
     from qf_tasks.sandbox import Sandbox
 
@@ -72,6 +79,7 @@ def sandbox(
         port=port,
         speed=speed,
         service_time=request_time,
+        directory=directory,
         access_key=_FIXED_ACCESS_KEY if fixed_key else None,
         secret_key=_FIXED_SECRET_KEY if fixed_key else None,
     ) as running:
@@ -99,7 +107,7 @@ def reject_settings(terminal: Terminal) -> None:
     """Reject options on settings that were given before the command, which has no use for them."""
     for option, value in (
         ("--profile", terminal.profile),
-        ("--config", terminal.config),
+        ("--config", terminal.config_file),
         ("--env-file", terminal.env_file),
     ):
         if value:
@@ -146,7 +154,7 @@ def _log_requests(terminal: Terminal, running: Sandbox) -> None:
             reason = f"  {request.refused}" if request.refused else ""
             terminal.note(f"{moment}  {status}  {request.action or request.path}  {task_id}{reason}".rstrip())
         last = requests[-1] if requests else last
-        time.sleep(_SECONDS_PER_LOOK)
+        time.sleep(_LOG_INTERVAL)
 
 
 def _after(requests: Sequence[Any], last: object) -> Iterator[Any]:

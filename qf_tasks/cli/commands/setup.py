@@ -9,7 +9,7 @@ import typer
 
 import qf_tasks
 from qf_tasks.cli import keyfile, options, progress, tables
-from qf_tasks.cli.errors import FAILED, as_object, exit_code_of, exit_code_of_kinds, hint_for, in_options
+from qf_tasks.cli.errors import FAILED, as_object, exit_code_of, exit_code_of_kinds, hint_for, report_each
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import PROGRAM, command, terminal_of
 from qf_tasks.errors import QfTasksError
@@ -65,7 +65,7 @@ def configure(
         return
     access_key = terminal.prompt("Access key:")
     secret_key = keyfile.ask_secretly("Secret key (not shown): ")
-    values = options.given(access_key=access_key, secret_key=secret_key, base_url=base_url)
+    values = options.not_none(access_key=access_key, secret_key=secret_key, base_url=base_url)
     with qf_tasks.TaskClient(qf_tasks.Settings(**values)) as client:
         if check:
             with progress.shown(terminal, progress.Step(terminal, "Checking the keys")):
@@ -123,10 +123,10 @@ def config(
     from qf_tasks import Settings
     from qf_tasks.settings import inspect_sources
 
-    sources = inspect_sources(**terminal.chosen)
+    sources = inspect_sources(**terminal.settings_keywords)
     settings, failure = None, None
     try:
-        settings = Settings.load(**terminal.chosen)
+        settings = Settings.load(**terminal.settings_keywords)
     except QfTasksError as error:
         failure = error
     if terminal.as_json:
@@ -135,7 +135,7 @@ def config(
                 "account": str(settings.account) if settings else None,
                 "settings": _effective(settings) if settings else None,
                 "sources": [source.model_dump(mode="json") for source in sources],
-                "error": as_object(failure) if failure else None,
+                "error": as_object(terminal, failure) if failure else None,
             }
         )
     else:
@@ -146,8 +146,7 @@ def config(
             _show_source(terminal, source)
     if failure:
         terminal.exit_code = exit_code_of(type(failure))
-        terminal.note(f"Error: {in_options(str(failure))}", style="red")
-        terminal.note(f"Hint: {hint_for(terminal, failure.hint)}")
+        report_each(terminal, [("Error", failure)])
 
 
 def _effective(settings: Settings) -> list[dict[str, object]]:
@@ -196,14 +195,21 @@ def _example() -> str:
     return (Path(qf_tasks.__file__).parents[1] / "config" / _EXAMPLE).read_text("utf-8")
 
 
-@command("doctor", examples=("qf-tasks doctor", "qf-tasks doctor --profile test --json"), ids=False)
-def doctor(context: typer.Context) -> None:
+@command("doctor", examples=("qf-tasks doctor", "qf-tasks doctor --bos-uri bos:/bucket/in/"), ids=False)
+def doctor(
+    context: typer.Context,
+    *,
+    bos_uri: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Check this directory in BOS, too; writes and deletes one object."),
+    ] = None,
+) -> None:
     """Find out why calls fail, and what to do about it."""
     from qf_tasks.doctor import diagnose
 
     terminal = terminal_of(context)
     with progress.shown(terminal, progress.Step(terminal, "Checking settings, network and keys")):
-        diagnosis = diagnose(**terminal.chosen)
+        diagnosis = diagnose(bos_uri=bos_uri, **terminal.settings_keywords)
     if not diagnosis.ok:
         failed = [check.error for check in diagnosis.checks if check.error]
         terminal.exit_code = exit_code_of_kinds(failed[:1])

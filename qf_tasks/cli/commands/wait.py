@@ -11,7 +11,7 @@ import typer
 from qf_tasks.cli import completion, ids, options, progress, tables
 from qf_tasks.cli.commands.read import PIPED
 from qf_tasks.cli.errors import FAILED, as_object
-from qf_tasks.cli.lookup import Found
+from qf_tasks.cli.lookup import Lookup
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command, terminal_of
 from qf_tasks.errors import QfTasksError
@@ -19,7 +19,7 @@ from qf_tasks.errors import QfTasksError
 if TYPE_CHECKING:
     from qf_tasks import Task, TaskClient
 
-_TABLE = ("task_id", "run_status", "progress", "age", "name")
+_TABLE = ("task_id", "run_status", "records_done", "age", "name")
 
 
 @command(
@@ -48,7 +48,7 @@ def wait(
     """
     terminal = terminal_of(context)
     wanted = ids.read(task_ids, max_tasks)
-    wait_time = options.limit(timeout, "--timeout")
+    wait_time = options.time_limit(timeout, "--timeout")
     interval = options.duration(poll_interval, "--poll-interval")
     terminal.as_json |= events
     with terminal.client() as client:
@@ -71,8 +71,8 @@ class Watch:
         self._client = client
         self._task_ids = task_ids
         self._events = events
-        self._view = progress.Waited(terminal, len(task_ids))
-        self._found = Found(not_created=list(not_created))
+        self._view = progress.WaitProgress(terminal, len(task_ids))
+        self._found = Lookup(not_created=list(not_created))
 
     def run(self, timeout: float | None, poll_interval: float) -> None:
         """Wait until all have ended, and print them."""
@@ -105,7 +105,7 @@ class Watch:
         if self._events:
             self._end_events(failure)
         elif terminal.as_json:
-            terminal.show_json(self._found.as_json(self._client.account))
+            terminal.show_json(self._found.as_json(terminal, self._client.account))
         else:
             columns = (*PIPED, "output_uri", "error_reason")
             rows = (tables.task_row(task, {*_TABLE, *columns}) for task in tasks)
@@ -127,7 +127,7 @@ class Watch:
 
     def _end_events(self, failure: QfTasksError | None) -> None:
         for error in self._found.errors + ([failure] if failure else []):
-            self._print_event("error", error=as_object(error))
+            self._print_event("error", error=as_object(self._terminal, error))
         tasks = self._view.tasks
         self._print_event(
             "end",
