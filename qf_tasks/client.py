@@ -526,25 +526,25 @@ class TaskClient(BaseClient):
 
         Args:
             records: As in `data.upload`; ids are unique in the whole set. Or the address of a directory of
-                JSON Lines that is there already, `bos:/bucket/folder/`, each record with an id: it is used in
-                place, as one task if it is within the limits, or else one for each of its directories.
+                JSON Lines in BOS, `bos:/bucket/folder/`, in which each record has an id. It is used in place:
+                as one task if it is within the limits, otherwise as one task for each of its directories.
             bos_uri: A directory for this job alone, `bos:/bucket/folder/`: records, results and state.
             endpoint: A preset service, such as `"ernie-x1-turbo-32k"`; exclusive with `model_id`.
             model_id: A model version (`amv-…`), or one that `models()` lists; exclusive with `endpoint`.
             inference_params: Sampling parameters of the model, such as `{"temperature": 0.2}`.
             data_format: `"default"`, `"src_tgt"` or `"role"`; default: the service's.
             name: 2 to 20 characters; default: that of the directory.
-            description: Of each task, up to some 400 characters.
+            description: Of each task; up to 450 characters, to which its idempotency key is added.
             max_records_per_task: Make smaller tasks than the limits require, so that results come earlier.
-            shard_retries: How often a task that failed or expired is tried again; 0 to 10, default 1.
-            on_progress: Called with the bytes that are uploaded, and with all bytes.
+            shard_retries: How often a shard whose task failed or expired is retried; 0 to 10, default 1.
+            on_progress: Called with the bytes uploaded and the total.
 
         Raises:
             InvalidRecordError: A record is invalid; nothing was sent.
             InvalidArgumentError: `bos_uri` has other objects, or a job with other records or parameters;
                 nothing was sent.
             NotFoundError: There is no such bucket.
-            QfTasksError: See the tree in `qf_tasks.errors`; the same call continues.
+            QfTasksError: See the tree in `qf_tasks.errors`; calling it again continues.
         """
         submission = facades.Submission(
             records,
@@ -568,7 +568,7 @@ class TaskClient(BaseClient):
             bos_uri: The directory that it was submitted with.
 
         Raises:
-            InvalidArgumentError: `bos_uri` is no directory, or its `job.json` is damaged.
+            InvalidArgumentError: `bos_uri` is not a directory, or its `job.json` is damaged.
             NotFoundError: There is no job.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """

@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         resolved = cast(dict[str, Any], values)  # of `Value`
         fields = type(self).model_fields
         if unknown := next((name for name in resolved if name not in fields), None):
-            raise ConfigurationError(f"there is no setting {unknown!r}{did_you_mean(unknown, fields)}")
+            raise ConfigurationError(f"There is no setting {unknown!r}{did_you_mean(unknown, fields)}")
         origins = {name: value.origin for name, value in resolved.items()}
         invalid: QfTasksError | None = None
         try:
@@ -146,7 +146,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def profiles(cls, config_file: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
-        """Return the names of the profiles in a settings file; nothing where there is no file.
+        """Return the names of the profiles in a settings file; an empty tuple if there is none.
 
         Args:
             config_file: The file; default None, the one that `load` would read.
@@ -174,7 +174,7 @@ class Settings(BaseSettings):
         """
         fields = type(self).model_fields
         if not isinstance(name, str) or name not in fields:
-            raise InvalidArgumentError(f"there is no setting {name!r}{did_you_mean(name, fields)}")
+            raise InvalidArgumentError(f"There is no setting {name!r}{did_you_mean(name, fields)}")
         return self._origins.get(name, DEFAULT)
 
     def masked(self) -> dict[str, object]:
@@ -205,7 +205,7 @@ class Settings(BaseSettings):
         return hash(tuple(self.__dict__.items()))
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled, which would write the secret key in clear."""
+        """Refuse to be pickled, which would write the secret key in plain text."""
         raise TypeError("Settings contain a secret key and cannot be pickled: load them in each process")
 
 
