@@ -224,6 +224,7 @@ class QianfanBatchInferenceOperator(BaseOperator):
         with airflow_errors(), self.hook.get_conn() as client:
             work = self._work = self._work_of(context)
             try:
+                work.stop_cleared(client)
                 work.start(client)
                 context["ti"].xcom_push(key=work.xcom_key, value=work.identity)
                 if IS_AIRFLOW_3:  # which asks for links at the end of the task only

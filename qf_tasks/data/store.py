@@ -98,7 +98,8 @@ class ObjectStore:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.now, self.sleep = now, sleep
+        self.now: Callable[[], float] = now
+        self.sleep: Callable[[float], None] = sleep
         # The SDK needs an endpoint, which is not used; the keys stay in the settings.
         self._sdk = _SdkClient(_region_url(_DEFAULT_REGION), self._sdk_request)
         self._settings = settings
@@ -107,7 +108,9 @@ class ObjectStore:
         is_local = settings.bos_endpoint is None and is_loopback(settings.base_url)
         self._endpoint = settings.base_url if is_local else settings.bos_endpoint
         self._sender = Sender(settings)
-        self.policy = RetryPolicy(settings.max_retries, settings.max_retry_wait, settings.retry_budget)
+        self.policy: RetryPolicy = RetryPolicy(
+            settings.max_retries, settings.max_retry_wait, settings.retry_budget
+        )
         self._endpoints: dict[str, str] = {}
 
     def close(self) -> None:

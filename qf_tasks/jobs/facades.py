@@ -335,7 +335,7 @@ class Submission:
                 shard_retries, "shard_retries", minimum=0, maximum=_MAX_SHARD_RETRIES
             ),
         )
-        self.on_progress = arguments.callback(on_progress, "on_progress")
+        self.on_progress: OnProgress | None = arguments.callback(on_progress, "on_progress")
 
     def send(self, files: JobFiles, on_progress: OnProgress) -> list[Manifest]:
         """Upload the records, and return the manifests of the job; this blocks."""

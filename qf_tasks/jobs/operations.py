@@ -18,7 +18,7 @@ from qf_tasks.jobs.manifest import Manifest, Shard
 from qf_tasks.jobs.models import DONE, JobDeletion, JobStatus
 from qf_tasks.jobs.parts import Part
 from qf_tasks.jobs.results import Reader
-from qf_tasks.jobs.runner import Run, RunOptions, recent_tasks, refresh, run_options, stop_tasks
+from qf_tasks.jobs.runner import Run, RunOptions, check_own, recent_tasks, refresh, run_options, stop_tasks
 from qf_tasks.jobs.status import failure_of, status_of
 from qf_tasks.jobs.storage import JobFiles, retry_directory
 
@@ -147,6 +147,7 @@ class JobOperations:
             status = await self._status_of(parts)
             active = {task.task_id for task in status.tasks if task.run_status.can_stop}
             listed = await recent_tasks(self._api, manifest)  # among them one that another program created
+            await check_own(self._api, parts, active - {task.task_id for task in listed})
             active |= {task.task_id for task in listed if task.run_status.can_stop}
             await stop_tasks(self._api, active)
         return await self._status_of(parts)
@@ -162,9 +163,10 @@ class JobOperations:
             )
         tasks: dict[str, None] = {}
         for part in parts:
-            for state in part.states.values():
-                tasks |= dict.fromkeys(state.task_ids)
-            tasks |= dict.fromkeys(task.task_id for task in await recent_tasks(self._api, part.manifest))
+            named = [task_id for state in part.states.values() for task_id in state.task_ids]
+            listed = [task.task_id for task in await recent_tasks(self._api, part.manifest)]
+            await check_own(self._api, parts, {*named}.difference(listed))
+            tasks |= dict.fromkeys([*named, *listed])
         runtime = self._api.runtime
         found = await runtime.in_thread(self.files.all_objects, self.first) if data else []
         if not dry_run:

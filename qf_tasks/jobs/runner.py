@@ -18,6 +18,7 @@ from qf_tasks._operations.polling import Poller, WaitOptions
 from qf_tasks._operations.retry import poll_delays
 from qf_tasks.durations import seconds
 from qf_tasks.errors import (
+    InvalidArgumentError,
     NotFoundError,
     QfTasksError,
     QuotaExceededError,
@@ -353,6 +354,26 @@ class Run:
             pending=error.pending,
             hint="Nothing was stopped. Run the job again to continue. 任务仍在运行，可再次等待。",
         )
+
+
+async def check_own(api: Api, parts: Iterable[Part], task_ids: Iterable[str]) -> None:
+    """Check that tasks were created for a job: who may write its files must not decide what is deleted.
+
+    Raises:
+        InvalidArgumentError: One was not, so that the files were changed.
+    """
+    prefixes = tuple(part.manifest.key_prefix for part in parts)
+    for task_id in task_ids:
+        try:
+            task = await listing.get(api, task_id)
+        except TaskNotFoundError:
+            continue
+        if not (task.idempotency_key or "").startswith(prefixes):
+            raise InvalidArgumentError(
+                f"The files of the job name task {task_id}, which was not created for it",
+                task_id=task_id,
+                hint="Delete the file in tasks/ that names it: the job finds its tasks by their keys.",
+            )
 
 
 async def stop_tasks(api: Api, task_ids: Iterable[str]) -> None:

@@ -149,6 +149,17 @@ def test_execute_other_intention_creates_another_task(sandbox: Sandbox, changed:
     assert len(sandbox.tasks) == 2
 
 
+def test_execute_after_a_clear_stops_the_earlier_task_if_nothing_else_did(sandbox: Sandbox) -> None:
+    other = sandbox.add_task(run_status="Running")
+    for max_tries in (2, 3, 5):
+        operator = inference()
+        defer(operator, context_of(operator, max_tries=max_tries))
+
+    states = [task["runStatus"] for task in sandbox.tasks.values()]
+    assert states == ["Running", "Stopping", "Stopping", "Queuing"]
+    assert next(iter(sandbox.tasks)) == other
+
+
 def test_execute_after_a_lost_response_creates_one_task(sandbox: Sandbox) -> None:
     sandbox.inject(Fault.reset_after(), action=CREATE)
 
@@ -354,7 +365,7 @@ def test_job_after_a_clear_has_a_directory_of_its_own(sandbox: Sandbox) -> None:
     trigger = defer(operator, context_of(operator, max_tries=3))
 
     assert trigger.bos_uri == "bos:/bucket/jobs/nightly-rerun-1/"
-    assert len(sandbox.tasks) == 2
+    assert [task["runStatus"] for task in sandbox.tasks.values()] == ["Stopping", "Queuing"]
 
 
 def test_job_killed_is_stopped_and_its_retry_runs_the_records_again(sandbox: Sandbox) -> None:

@@ -18,7 +18,7 @@ from qf_tasks.sandbox import Fault, Sandbox
 
 from .running_airflow import Airflow, until
 
-pytestmark = [pytest.mark.standalone, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.standalone
 
 CREATE, STOP, GET, LIST = (
     "CreateBatchInferenceTask",
