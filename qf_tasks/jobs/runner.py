@@ -357,10 +357,10 @@ class Run:
 
 
 async def check_own(api: Api, parts: Iterable[Part], task_ids: Iterable[str]) -> None:
-    """Check that tasks were created for a job: who may write its files must not decide what is deleted.
+    """Check that tasks were created for a job: others may write its files, but not choose what is deleted.
 
     Raises:
-        InvalidArgumentError: One was not, so that the files were changed.
+        InvalidArgumentError: A task was not created for it; the files of the job were changed.
     """
     prefixes = tuple(part.manifest.key_prefix for part in parts)
     for task_id in task_ids:
