@@ -247,7 +247,8 @@ class TaskClient(BaseClient):
             older_than: Tasks whose create and finish times are both before that. A task without a time is
                 never old.
             newer_than: Tasks that were created after that.
-            newest_first: Order by creation, newest first; default True. That the service orders so is inferred.
+            newest_first: Newest first, else oldest first; default True. That the service orders by creation
+                is inferred.
             limit: The largest number of tasks; default all.
             page_size: Tasks per request, 1 to 100; default 100, the limit of the service.
 

@@ -146,7 +146,11 @@ class Job(_BaseJob):
     ) -> Iterator[Result]:
         """Return an iterator over the results with an error: records that failed, or have no result.
 
-        The arguments and errors are those of `results`.
+        The arguments are those of `results`.
+
+        Raises:
+            InvalidArgumentError: At the call.
+            QfTasksError: While iterating, as with `results`.
         """
         options = run_options(timeout, poll_interval, on_progress)
         results = self._results(options, ordered=bool(ordered))

@@ -58,7 +58,8 @@ class Settings(BaseSettings):
         base_url: Scheme and host of the service; https, or http on loopback.
         bos_endpoint: Scheme and host of the object storage; default None, `base_url` if that is on loopback,
             otherwise that of the bucket's region.
-        request_timeout: Deadline of one attempt, in seconds; default 60.
+        request_timeout: Deadline of one attempt, in seconds; default 60. For reading an object from BOS, the
+            longest wait for more bytes.
         max_retries: How often a request is retried after the first attempt; default 3.
         max_retry_wait: The longest delay before a retry, in seconds; default 60.
         retry_budget: Seconds for all attempts of one call together; default 300.
