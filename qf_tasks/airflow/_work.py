@@ -1,6 +1,6 @@
 """What `QianfanBatchInferenceOperator` runs: one batch inference task, or a job of as many as needed.
 
-How either has ended is an event, a dict of JSON values, whether the worker or a trigger has waited for it.
+The end of either is described by an event, a dict of JSON values, whether the worker or a trigger has waited.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from qf_tasks import TaskClient
 
 _MAX_NAME = 20
-_MAX_DESCRIPTION = 400  # the key is added to it
+_MAX_DESCRIPTION = 400  # the idempotency key is added to it
 _STOPPABLE = [status for status in RunStatus.KNOWN if status.can_stop]
 _JUST_NOW = "1h"  # a create in progress, and clocks that differ
 
 
 class Work(ABC):
-    """What one run of the operator runs: the same in every retry, something new after a clear.
+    """The work of one run of the operator: the same in every retry, new after a clear.
 
     Attributes:
         label: what messages call it.
@@ -60,7 +60,7 @@ class Work(ABC):
 
     @abstractmethod
     def wait(self, client: TaskClient, timeout: float, poll_interval: float) -> Event:
-        """Return how it has ended."""
+        """Wait until it has ended, and return how."""
 
     @abstractmethod
     def trigger(self, **arguments: Any) -> QianfanTrigger:
@@ -240,7 +240,7 @@ def _failure_of(task: Task) -> str:
 
 
 def several(tasks: str | Iterable[str]) -> list[str]:
-    """Return ids as a list, also a single one."""
+    """Return one id or several as a list."""
     return [tasks] if isinstance(tasks, str) else list(tasks)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LazyStore:
-    """An `ObjectStore` that is opened when it is needed; its arguments are those of that one."""
+    """An `ObjectStore` that is opened when it is needed; the arguments are those of `ObjectStore`."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class LazyStore:
         with self._lock:
             if self._opened is None:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of what the SDK is written like
+                    warnings.simplefilter("ignore")  # deprecated features that the SDK uses
                     from qf_tasks.data.store import ObjectStore
                 self._opened = ObjectStore(self._settings, self._now, self._sleep)
                 if self._is_closed:

@@ -33,7 +33,7 @@ class JobOperations:
 
     Attributes:
         files: its objects.
-        first: what was submitted.
+        first: the manifest of what was submitted.
     """
 
     def __init__(self, api: Api, files: JobFiles, manifests: Iterable[Manifest]) -> None:
@@ -51,15 +51,15 @@ class JobOperations:
         return [*self._parts]
 
     async def begin(self) -> None:
-        """Create tasks as far as there are free slots."""
+        """Create tasks while there are free slots."""
         await Run(self._api, self.files, self._parts, run_options(None, 30.0, None)).begin()
 
     async def status(self) -> JobStatus:
-        """Return how far the job is."""
+        """Return the status of the job."""
         return await self._status_of(await self.parts())
 
     async def run(self, options: RunOptions, *, raise_on_failure: bool) -> JobStatus:
-        """Return when every shard is over."""
+        """Return the status when every shard is finished."""
         parts = await self.parts()
         async with aclosing(self.ended(parts, options, ordered=False)) as ended:
             async for _ in ended:
@@ -74,7 +74,7 @@ class JobOperations:
     async def ended(
         self, parts: list[Part], options: RunOptions, *, ordered: bool
     ) -> AsyncGenerator[tuple[int, Shard], None]:
-        """Yield shards when they are over, with the number of their part; in order, those of the first."""
+        """Yield shards when they are finished, with the number of their part; if ordered, only the first."""
         *earlier, newest = range(len(parts))
         for number in earlier:
             run = Run(self._api, self.files, parts[: number + 1], replace(options, on_progress=None))
@@ -100,11 +100,11 @@ class JobOperations:
         """Add a part with the records that have no usable result, if there are any."""
         parts = await self.parts()
         if len(parts) > 1 and await self._is_incomplete(parts[-1]):
-            parts.pop()  # its upload was interrupted; the same records are sent again
+            parts.pop()  # its upload was interrupted; the same records are uploaded again
         status = await self._status_of(parts)
         if not status.is_final:
             raise TaskStateError(
-                f"Job {status.bos_uri} is {status.state}: what has failed is known when it has ended",
+                f"Job {status.bos_uri} is {status.state}: its failures are known when it has ended",
                 hint="Call run() first, or stop().",
             )
         await self._settle(parts)
@@ -118,7 +118,7 @@ class JobOperations:
             await self.begin()
 
     async def _settle(self, parts: list[Part]) -> None:
-        """Write how the tasks ended, so that results can be read without them."""
+        """Store the final states of the shards, so that results can be read when the tasks are deleted."""
         async with aclosing(self.ended(parts, run_options(None, 30.0, None), ordered=False)) as settling:
             async for _ in settling:
                 pass
@@ -139,7 +139,7 @@ class JobOperations:
         return False
 
     async def stop(self) -> JobStatus:
-        """Stop the tasks, and have every program submit no more."""
+        """Stop the tasks, and mark the job as stopped, so that no program creates more."""
         parts = await self.parts()
         manifest = parts[-1].manifest
         if not (await self._status_of(parts)).is_final:
@@ -153,7 +153,7 @@ class JobOperations:
         return await self._status_of(parts)
 
     async def delete(self, *, data: bool, dry_run: bool) -> JobDeletion:
-        """Delete the tasks, and perhaps the data."""
+        """Delete the tasks, and the data if asked to."""
         parts = await self.parts()
         status = await self._status_of(parts)
         if not status.is_final:

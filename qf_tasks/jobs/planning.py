@@ -1,7 +1,7 @@
-"""Divides records into shards of one task each, and writes them and the manifest.
+"""Divides records into shards of one task each, and uploads the manifest and the records.
 
-Everything is validated before anything is sent. The manifest is written first: it names every object of the
-input, so what a killed program has sent is never taken as something else, and the same call completes it.
+Everything is validated before anything is sent. The manifest is uploaded first. It names every object of the
+input, so after an interruption the same call recognises what was uploaded, and uploads the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from qf_tasks.jobs.storage import JobFiles, shard_names
 def prepare(
     files: JobFiles, directory: BosUri, parameters: Parameters, records: object, on_progress: OnProgress
 ) -> Manifest:
-    """Return the manifest of a job whose records are completely in the store.
+    """Upload the records of a job, and return its manifest.
 
     Raises:
         InvalidArgumentError: The directory has another job or other objects; nothing was sent.
@@ -38,7 +38,7 @@ def prepare(
             shards, parts = _shards(records, Path(folder), directory, parameters.max_records_per_task)
         manifest = Manifest.of(directory, parameters, shards)
         manifest.request(shards[0], 1)  # raises if a parameter is invalid
-        written = existing or files.claim(manifest)
+        written = existing or files.write_manifest(manifest)
         _check_same(written, manifest)
         if parts:
             transfers.send(files.objects.open(), directory.child("input/"), parts, on_progress)
@@ -46,7 +46,7 @@ def prepare(
 
 
 def prepared_directory(records: object) -> BosUri | None:
-    """Return the directory in BOS that `records` is the address of, None if it is something else."""
+    """Return the directory in BOS if `records` is the address of one, otherwise None."""
     if isinstance(records, str) and re.match(r"bos:", records, re.IGNORECASE):
         return BosUri.parse_directory(records, "records")
     return None
@@ -88,7 +88,7 @@ def _shards(
 def _prepared_shards(
     files: JobFiles, source: BosUri, directory: BosUri, max_records: int | None
 ) -> tuple[Shard, ...]:
-    """Return the shards in a directory that is there already: itself, or else each of its directories."""
+    """Return the shards of a directory in BOS: the directory as one, or each of its sub-directories."""
     if source.bucket == directory.bucket and (
         source.key.startswith(directory.key) or directory.key.startswith(source.key)
     ):

@@ -110,7 +110,7 @@ def test_settings_of_a_connection_as_uri(monkeypatch: pytest.MonkeyPatch) -> Non
     ("connection", "message"),
     [
         ({"conn_type": "qianfan", "login": "a" * 32}, "secret_key is required"),
-        ({**KEYS, "extra": {"max_retry": 1}}, "there is no setting 'max_retry'; did you mean max_retries?"),
+        ({**KEYS, "extra": {"max_retry": 1}}, "There is no setting 'max_retry'; did you mean max_retries?"),
         (
             {**KEYS, "extra": {"max_retries": "many"}},
             "valid integer.* .Airflow connection other.",

@@ -412,12 +412,12 @@ def status_event(sandbox: Sandbox) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"records": None}, "records and bos_uri need each other"),
-        ({"bos_uri": None}, "records and bos_uri need each other"),
+        ({"records": None}, "records and bos_uri must be given together"),
+        ({"bos_uri": None}, "records and bos_uri must be given together"),
         ({"records": None, "bos_uri": None}, "Give either input_bos_uri and output_bos_uri, or records"),
         ({"bos_uri": "s3://bucket/jobs/"}, "bos_uri"),
-        ({"quota_timeout": "1h"}, "quota_timeout is not for a job"),
-        ({"input_bos_uri": "bos:/bucket/in/"}, "input_bos_uri is not for a job"),
+        ({"quota_timeout": "1h"}, "quota_timeout cannot be combined"),
+        ({"input_bos_uri": "bos:/bucket/in/"}, "input_bos_uri cannot be combined"),
         ({"endpoint": None}, "Exactly one of endpoint and model_id"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
@@ -461,7 +461,7 @@ def test_job_results_of_a_running_job_raise(sandbox: Sandbox, tmp_path: Path) ->
     path = tmp_path / "results.jsonl"
     operator = QianfanJobResultsOperator(task_id="results", bos_uri=JOB, path=str(path))
 
-    with pytest.raises(AirflowException, match="is Running; its results come at its end"):
+    with pytest.raises(AirflowException, match="is Running; its results are complete when it has ended"):
         operator.execute(context_of(operator))
 
     assert not path.exists()

@@ -113,7 +113,7 @@ def test_records_of_several_paths_are_read_in_their_order(tmp_path: Path) -> Non
         ({"messages": []}, "its messages are not a list, or empty"),
         (
             {"messages": [{"role": "user", "content": "a"}]},
-            "it has messages, but the records before have query",
+            "it has messages, but the records before it have query",
         ),
         ({"query": "a", "weight": float("nan")}, "not JSON"),
         ({"query": "\ud800"}, "not JSON"),

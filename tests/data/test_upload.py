@@ -103,7 +103,7 @@ def test_upload_beyond_the_limits_of_a_task_is_refused(
 ) -> None:
     monkeypatch.setattr(jsonl, "SHARD_BYTES", 100)
 
-    with pytest.raises(InvalidArgumentError, match="more than"):
+    with pytest.raises(InvalidArgumentError, match="exceed the limits of one task"):
         data.upload(({"query": "x" * 60} for _ in range(102)), DIRECTORY)
 
     assert data.plan({"query": "x" * 60} for _ in range(102)).tasks == 2
