@@ -13,6 +13,7 @@ from qf_tasks import (
     InvalidRecordError,
     Job,
     NotFoundError,
+    PermissionDeniedError,
     QfTasksError,
     TaskClient,
 )
@@ -79,6 +80,40 @@ def test_submit_with_all_slots_taken_returns_a_job_that_goes_on_later(
 
     assert len(sandbox.tasks) == 20
     assert job.status().state == "Submitting"
+
+
+@both_clients
+@pytest.mark.parametrize(
+    ("action", "skip"),
+    [(CREATE, 1), ("DescribeBatchInferenceTasks", 0), ("PutObject", 3)],
+    ids=["create", "list", "state"],
+)
+def test_submit_whose_creates_fail_for_now_returns_the_job_with_a_warning(
+    make_jobs_client: MakeJobsClient,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    action: str,
+    skip: int,
+) -> None:
+    sandbox.inject(Fault.status(503), action=action, skip=skip)
+
+    job = make_jobs_client(max_retries=0).submit(
+        questions(2), bos_uri=BOS_URI, endpoint="ernie", max_records_per_task=1
+    )
+
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith(f"Not all tasks of job {BOS_URI} could be created yet (")
+    assert warning.endswith("; run() creates the others")
+    assert job.run().state == "Done"
+    assert len(sandbox.tasks) == 2
+
+
+@both_clients
+def test_submit_whose_create_is_rejected_raises(submit: Submit, sandbox: Sandbox) -> None:
+    sandbox.inject(Fault.status(403, code="AccessDenied"), action=CREATE)
+
+    with pytest.raises(PermissionDeniedError):
+        submit()
 
 
 @both_clients
