@@ -210,7 +210,7 @@ def test_list_with_an_unknown_column_names_those_there_are(
     code, _, err = run("list", option, "colour")
 
     assert (code, own_sandbox.requests) == (2, [])
-    assert f"{option}: there is no column 'colour'; there are task_id, run_status, age, " in err
+    assert f"'{option}': there is no column 'colour'; there are task_id, run_status, age, " in err
 
 
 def test_list_of_a_task_at_the_end_of_the_calendar_shows_its_time_in_utc(

@@ -78,7 +78,7 @@ def test_a_bulk_operation_shows_counts_failures_what_it_waits_for_and_the_time_l
 
     assert code == 1
     assert "Stopping and deleting" in written
-    assert "1/3" in written
+    assert "1 of 3" in written
     assert "waiting for 1 task to stop" in written
     assert re.search(r"0:00:0\d left", written)
     assert len(screen) >= 4  # and nothing of the display is left among the lines
