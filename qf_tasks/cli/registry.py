@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -214,6 +214,7 @@ def _for_typer(function: Callable[..., None], shared: Callable[..., Any] | None)
     return called
 
 
+@cache
 def build() -> TyperGroup:
     """Return the whole command line, in which every command accepts the global options that it needs."""
     group = get_command(app)

@@ -53,13 +53,10 @@ def test_list_on_a_narrower_terminal_leaves_columns_out(
 
 @pytest.mark.usefixtures("two")
 @pytest.mark.parametrize("command", ["list", "get", "delete", "stop", "wait"])
-@pytest.mark.parametrize("width", [20, 1])
-def test_commands_at_any_width_show_whole_ids(
-    run_on_terminal: RunOnTerminal, command: str, width: int
-) -> None:
+def test_commands_at_any_width_show_whole_ids(run_on_terminal: RunOnTerminal, command: str) -> None:
     arguments = [command] if command == "list" else [command, "infer-ended00000001"]
 
-    _, _, written = run_on_terminal(*arguments, width=width, term="dumb")
+    _, _, written = run_on_terminal(*arguments, width=1, term="dumb")
 
     assert "infer-ended00000001" in written
 
@@ -145,14 +142,7 @@ def test_list_with_criteria_prints_what_matches(run: Run, arguments: tuple[str, 
 
 @pytest.mark.parametrize(
     ("synonym", "state"),
-    [
-        ("completed", "Done"),
-        ("success", "Done"),
-        ("canceled", "Stopped"),
-        ("cancelled", "Stopped"),
-        ("Pending", "Queuing"),
-        ("error", "Failed"),
-    ],
+    [("completed", "Done"), ("cancelled", "Stopped"), ("Pending", "Queuing"), ("error", "Failed")],
 )
 def test_list_with_a_synonym_of_a_state_finds_the_state(
     run: Run, own_sandbox: Sandbox, synonym: str, state: str

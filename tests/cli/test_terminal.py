@@ -17,9 +17,9 @@ from .conftest import Run, RunOnTerminal
 _COLOR = re.compile(r"\x1b\[[0-9;]*3[0-9]m")
 
 
-@pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("colors", [True, False])
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize(
+    ("width", "encoding", "colors"), [(80, "ascii", True), (80, "utf-8", False), (120, "utf-8", True)]
+)
 def test_a_session_reads_well_on_every_terminal(
     run_on_terminal: RunOnTerminal, own_sandbox: Sandbox, width: int, encoding: str, *, colors: bool
 ) -> None:
