@@ -44,7 +44,7 @@ def upload(store: ObjectStore, records: object, directory: BosUri, on_progress: 
         if len(parts) > jsonl.MAX_FILES:
             raise InvalidArgumentError(
                 f"records exceed the limits of one task: {jsonl.MAX_BYTES} bytes in {jsonl.MAX_FILES} files",
-                hint="client.submit(records) runs them as several tasks; data.plan(records) says how many.",
+                hint="client.submit() runs them as several tasks; data.plan(records) returns how many.",
             )
         targets = {directory.child(part.name): part for part in parts}
         sent = send(store, directory, targets, on_progress)
