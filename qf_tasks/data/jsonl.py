@@ -1,6 +1,6 @@
 """JSON Lines: reads records from any source, validates them, and writes them to shards.
 
-A set of any size takes constant memory: shards are files, and ids are kept in an index on disk.
+A set of any size takes constant memory: shards are in a file, and ids in an index on the disk.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _MAX_QUOTED = 80
 
 
 class Shard(NamedTuple):
-    """A file of records, named by its position and content."""
+    """Records that follow each other in a file, from an offset on; named by their position and content."""
 
     name: str
-    path: Path
+    offset: int
     records: int
     size: int
     md5: str
@@ -77,31 +77,28 @@ def plan(records: object) -> UploadPlan:
     return UploadPlan(total, sum(sizes), len(sizes), -(-len(sizes) // MAX_FILES))
 
 
-def shards(records: object, folder: Path, max_records: int | None = None) -> Iterator[Shard]:
-    """Write records to files in a folder, and yield each file when it is complete.
+def shards(records: object, file: BinaryIO, max_records: int | None = None) -> Iterator[Shard]:
+    """Write records to a file, and yield each shard of them when it is complete.
 
-    The same records give the same files: of equal size, except that the last one has what is left.
+    The same records give the same shards: of equal size, except that the last one has what is left.
 
     Args:
-        max_records: Start another file after this many records, and after each multiple of it.
+        max_records: Start another shard after this many records, and after each multiple of it.
 
     Raises:
-        InvalidRecordError: A record is invalid; the files in the folder are then not a whole set.
+        InvalidRecordError: A record is invalid; the file has then not the whole set.
         InvalidArgumentError: `records` is nothing that holds records, or holds none.
     """
     open_shard: _OpenShard | None = None
-    try:
-        for number, line in _sharded(lines(records), max_records):
-            if open_shard is None or open_shard.number != number:
-                if open_shard:
-                    yield open_shard.finish()
-                open_shard = _OpenShard(folder, number)
-            open_shard.add(line)
-        if open_shard:
-            yield open_shard.finish()
-    finally:
-        if open_shard:
-            open_shard.file.close()
+    for number, line in _sharded(lines(records), max_records):
+        if open_shard is None or open_shard.number != number:
+            if open_shard:
+                yield open_shard.finish()
+            open_shard = _OpenShard(number, file.tell())
+        file.write(line)
+        open_shard.add(line)
+    if open_shard:
+        yield open_shard.finish()
 
 
 def lines(records: object) -> Iterator[bytes]:
@@ -190,27 +187,24 @@ def parse_object(content: bytes) -> dict[str, Any] | None:
 
 
 class _OpenShard:
-    """A shard that is being written."""
+    """A shard whose lines are being counted."""
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, number: int, offset: int) -> None:
         self.number = number
-        self._path = folder / f"{number:06d}.jsonl"
-        self.file: BinaryIO = self._path.open("wb")
+        self._offset = offset
         self._records, self._size = 0, 0
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
 
     def add(self, line: bytes) -> None:
-        self.file.write(line)
         self._md5.update(line)
         self._sha256.update(line)
         self._records += 1
         self._size += len(line)
 
     def finish(self) -> Shard:
-        self.file.close()
         name = f"part-{self.number + 1:04d}-{self._sha256.hexdigest()[:16]}.jsonl"
-        return Shard(name, self._path, self._records, self._size, self._md5.hexdigest())
+        return Shard(name, self._offset, self._records, self._size, self._md5.hexdigest())
 
 
 def _sharded(validated: Iterable[bytes], max_records: int | None = None) -> Iterator[tuple[int, bytes]]:

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from datetime import UTC, datetime
+from io import BytesIO
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile
+from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from qf_tasks._operations.retry import poll_delays
@@ -39,23 +41,30 @@ _CHUNK = 1 << 20
 
 def upload(store: ObjectStore, records: object, directory: BosUri, on_progress: OnProgress) -> Upload:
     """Send a set of records as one or more objects, after all of it has been validated."""
-    with TemporaryDirectory(prefix="qf-tasks-") as folder:
-        parts = list(islice(jsonl.shards(records, Path(folder)), jsonl.MAX_FILES + 1))
+    with TemporaryFile() as file:  # has no name, so that nothing is left of it however the program ends
+        parts = list(islice(jsonl.shards(records, file), jsonl.MAX_FILES + 1))
         if len(parts) > jsonl.MAX_FILES:
             raise InvalidArgumentError(
                 f"records exceed the limits of one task: {jsonl.MAX_BYTES} bytes in {jsonl.MAX_FILES} files",
                 hint="client.submit() runs them as several tasks; data.plan(records) returns how many.",
             )
         targets = {directory.child(part.name): part for part in parts}
-        sent = send(store, directory, targets, on_progress)
+        sent = send(store, directory, file, targets, on_progress)
     records_sent, total = sum(part.records for part in parts), sum(part.size for part in parts)
     return Upload(str(directory), records_sent, total, len(parts), sent)
 
 
 def send(
-    store: ObjectStore, directory: BosUri, parts: Mapping[BosUri, jsonl.Shard], on_progress: OnProgress
+    store: ObjectStore,
+    directory: BosUri,
+    file: BinaryIO,
+    parts: Mapping[BosUri, jsonl.Shard],
+    on_progress: OnProgress,
 ) -> int:
     """Send the parts that a directory does not have yet, and return how many.
+
+    Args:
+        file: Has the content of the parts.
 
     Raises:
         InvalidArgumentError: The directory has other objects; nothing was sent.
@@ -73,9 +82,14 @@ def send(
     done = total - sum(parts[uri].size for uri in missing)
     on_progress(done, total)
 
+    position = Lock()
+
     def put(uri: BosUri) -> None:
-        with parts[uri].path.open("rb") as file:
-            store.put(uri, file, parts[uri].size, parts[uri].md5)
+        part = parts[uri]
+        with position:
+            file.seek(part.offset)
+            content = file.read(part.size)
+        store.put(uri, BytesIO(content), part.size, part.md5)
 
     for uri in side_by_side(put, missing):
         done += parts[uri].size

@@ -109,7 +109,7 @@ class Job(_BaseJob):
             NotFoundError: The input is not complete: `submit` was interrupted.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        options = run_options(timeout, poll_interval, on_progress)
+        options = run_options(timeout, poll_interval, arguments.plain_callback(on_progress, "on_progress"))
         return run(self._operations.run(options, raise_on_failure=raise_on_failure))
 
     def results(
@@ -133,7 +133,7 @@ class Job(_BaseJob):
             InvalidArgumentError: At the call.
             QfTasksError: While iterating, as with `run`, except `TaskFailedError`.
         """
-        options = run_options(timeout, poll_interval, on_progress)
+        options = run_options(timeout, poll_interval, arguments.plain_callback(on_progress, "on_progress"))
         return self._results(options, ordered=bool(ordered))
 
     def failures(
@@ -152,7 +152,7 @@ class Job(_BaseJob):
             InvalidArgumentError: At the call.
             QfTasksError: While iterating, as with `results`.
         """
-        options = run_options(timeout, poll_interval, on_progress)
+        options = run_options(timeout, poll_interval, arguments.plain_callback(on_progress, "on_progress"))
         results = self._results(options, ordered=bool(ordered))
         return (result for result in results if result.outcome != "succeeded")
 

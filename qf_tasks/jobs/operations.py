@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, closing
@@ -12,7 +13,7 @@ from qf_tasks._operations import bulk
 from qf_tasks._operations.api import Api
 from qf_tasks._operations.lifecycle import DeleteOptions
 from qf_tasks.data.transfers import OnProgress
-from qf_tasks.errors import TaskStateError
+from qf_tasks.errors import QfTasksError, TaskStateError
 from qf_tasks.jobs import planning
 from qf_tasks.jobs.manifest import Manifest, Shard
 from qf_tasks.jobs.models import DONE, JobDeletion, JobStatus
@@ -21,6 +22,8 @@ from qf_tasks.jobs.results import Reader
 from qf_tasks.jobs.runner import Run, RunOptions, check_own, recent_tasks, refresh, run_options, stop_tasks
 from qf_tasks.jobs.status import failure_of, status_of
 from qf_tasks.jobs.storage import JobFiles, retry_directory
+
+_logger = logging.getLogger("qf_tasks")
 
 _MAX_CONCURRENT = 8
 
@@ -51,8 +54,17 @@ class JobOperations:
         return [*self._parts]
 
     async def begin(self) -> None:
-        """Create tasks while there are free slots."""
-        await Run(self._api, self.files, self._parts, run_options(None, 30.0, None)).begin()
+        """Create tasks while there are free slots; what fails for the time being is left to a run."""
+        try:
+            await Run(self._api, self.files, self._parts, run_options(None, 30.0, None)).begin()
+        except QfTasksError as error:
+            if not error.retryable:
+                raise
+            _logger.warning(
+                "Not all tasks of job %s could be created yet (%s); run() creates the others",
+                self.first.bos_uri,
+                error,
+            )
 
     async def status(self) -> JobStatus:
         """Return the status of the job."""

@@ -34,9 +34,7 @@ from qf_tasks.models import RunStatus, Task
 
 _logger = logging.getLogger("qf_tasks")
 
-_OUTPUT_DELAY = 30.0  # seconds after the end of a task in which its output may not be listed yet
 _VISIBILITY_DELAY = 60.0  # seconds in which "not found" may only mean "not visible yet"
-_MAX_OUTPUT_POLL = 5.0  # seconds between two listings of it
 _MAX_OUTAGE = 600.0  # seconds of failures, other than a full quota, after which a run ends
 _MIN_CALL_TIME = 1.0  # seconds that the creation of a task may take even if the timeout passes meanwhile
 _MAX_CONCURRENT = 8
@@ -251,22 +249,15 @@ class Run:
 
     async def _wait_for_output(self, shard: Shard, state: ShardState) -> None:
         """Wait until there is an output file for each input file; how soon they are listed is unknown."""
-        runtime = self._api.runtime
-        until = runtime.now() + _OUTPUT_DELAY
         expected = sum(file.records > 0 for file in shard.files)
-        for delay in poll_delays(_MAX_OUTPUT_POLL):
-            found = await runtime.in_thread(self._files.output, state)
-            if len(found) >= expected:
-                return
-            if runtime.now() >= until:
-                _logger.warning(
-                    "Task %s is Done, but has %d output files for %d input files",
-                    state.task_id,
-                    len(found),
-                    expected,
-                )
-                return
-            await runtime.sleep(delay)
+        found = await self._api.runtime.in_thread(self._files.output, state, expected)
+        if len(found) < expected:
+            _logger.warning(
+                "Task %s is Done, but has %d output files for %d input files",
+                state.task_id,
+                len(found),
+                expected,
+            )
 
     async def _add_tasks(self) -> bool:
         """Create tasks while there are free slots, and return whether more are to be created.

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import count
 
+from qf_tasks.data import transfers
 from qf_tasks.data.lazy_store import LazyStore
 from qf_tasks.data.uri import BosUri, ObjectInfo
 from qf_tasks.errors import BadResponseError, InvalidArgumentError, NotFoundError
@@ -27,6 +28,7 @@ _STOPPED = "stopped.json"
 _MAX_MANIFEST_BYTES = 256 << 20
 _MAX_STATE_BYTES = 1 << 20
 _MAX_WORKERS = 8
+_OUTPUT_LAG = 30.0  # seconds after the end of a task in which its output may not be listed yet: a choice
 
 
 class JobFiles:
@@ -159,11 +161,17 @@ class JobFiles:
         found = {info for info in self._store.open().list(directory) if info.size}
         return sorted({str(info.uri) for info in expected ^ found})
 
-    def output(self, state: ShardState) -> list[ObjectInfo]:
-        """Return the objects that a task has written."""
+    def output(self, state: ShardState, expected: int = 0) -> list[ObjectInfo]:
+        """Return the objects that a task has written.
+
+        Args:
+            expected: Wait for some seconds until there are so many. Default 0, which does not wait.
+        """
         if state.output_uri is None:
             return []
-        return sorted(self._store.open().list(BosUri.parse_directory(state.output_uri, "output_uri")))
+        directory = BosUri.parse_directory(state.output_uri, "output_uri")
+        store = self._store.open()
+        return transfers.list_until(store, directory, lambda found: len(found) >= expected, _OUTPUT_LAG)
 
     def all_objects(self, manifest: Manifest) -> list[ObjectInfo]:
         """Return all objects of a job; the manifest is last, so that an interrupted deletion can continue."""
