@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qf_tasks.cli import completion, progress, tables
-from qf_tasks.cli.errors import exit_code_of_kinds, report_hints
+from qf_tasks.cli.errors import exit_code_of, report_hints
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.wording import in_options
 
@@ -17,8 +17,7 @@ _COLUMNS = ("task_id", "outcome", "request_id", "error")
 _GONE = ("deleted", "already_gone")
 _OK = (*_GONE, "stopped", "stopping", "skipped")
 
-OnProgress = Callable[["BulkOutcome", int, int], None]
-Work = Callable[[OnProgress], "BulkReport"]
+Work = Callable[..., "BulkReport"]  # accepts max_workers and on_progress
 
 
 def run(terminal: Terminal, doing: str, total: int, max_workers: int, work: Work) -> None:
@@ -31,7 +30,7 @@ def run(terminal: Terminal, doing: str, total: int, max_workers: int, work: Work
         raise
     if not report.ok:
         errors = [outcome.error for outcome in report if outcome.error and outcome.outcome not in _OK]
-        terminal.exit_code = exit_code_of_kinds(error.kind for error in errors)
+        terminal.exit_code = exit_code_of(error.kind for error in errors)
     _show(terminal, report)
 
 
@@ -46,20 +45,17 @@ def _with_progress(terminal: Terminal, doing: str, total: int, max_workers: int,
     with progress.shown(terminal, view):
         terminal.in_flight = min(max_workers, total)
         try:
-            return work(on_progress)
+            return work(max_workers=max_workers, on_progress=on_progress)
         finally:
             terminal.in_flight = 0
 
 
 def _show(terminal: Terminal, report: BulkReport) -> None:
     completion.remember([], gone=[outcome.task_id for outcome in report if outcome.outcome in _GONE])
+    shown = (outcome for outcome in report if not terminal.ids_only or outcome.outcome in _OK)
+    rows = ({name: getattr(outcome, name) for name in _COLUMNS} for outcome in shown)
     try:
-        if terminal.as_json:
-            terminal.show_json(report.model_dump(mode="json"))
-        else:
-            outcomes = [outcome for outcome in report if not terminal.ids_only or outcome.outcome in _OK]
-            rows = ({name: getattr(outcome, name) for name in _COLUMNS} for outcome in outcomes)
-            terminal.show_rows(rows, _COLUMNS[:-1], piped=_COLUMNS)
+        terminal.show(report, rows, _COLUMNS[:-1], piped=_COLUMNS)
     finally:  # also if nobody reads the report
         _summarize(terminal, report)
 

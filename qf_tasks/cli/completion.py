@@ -11,6 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from qf_tasks.cli.tables import TASK_FIELDS
+from qf_tasks.models import RunStatus
+
 _MAX_IDS = 200
 
 
@@ -48,18 +51,17 @@ def task_ids(incomplete: str) -> list[str]:
 
 def states(incomplete: str) -> list[str]:
     """Return the states that begin like this; after a comma another one."""
-    from qf_tasks import RunStatus
-
-    first, comma, last = incomplete.rpartition(",")
-    return [f"{first}{comma}{status}" for status in RunStatus.KNOWN if status.startswith(last)]
+    return _of_list(incomplete, RunStatus.KNOWN)
 
 
 def columns(incomplete: str) -> list[str]:
     """Return the columns of a task that begin like this; after a comma another one."""
-    from qf_tasks.cli.tables import TASK_FIELDS
+    return _of_list(incomplete, TASK_FIELDS)
 
+
+def _of_list(incomplete: str, names: Iterable[str]) -> list[str]:
     first, comma, last = incomplete.rpartition(",")
-    return [f"{first}{comma}{name}" for name in TASK_FIELDS if name.startswith(last)]
+    return [f"{first}{comma}{name}" for name in names if name.startswith(last)]
 
 
 def profiles(incomplete: str) -> list[str]:

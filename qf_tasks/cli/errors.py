@@ -60,20 +60,11 @@ class UsageError(Protocol):
         ...
 
 
-def exit_code_of(error: type[QfTasksError]) -> int:
-    """Return the exit code after an error of this class."""
-    return next((code for kind, code in _CODES if issubclass(error, kind)), FAILED)
-
-
-def exit_code_of_kinds(kinds: Iterable[str]) -> int:
-    """Return the exit code after several errors, named by their classes: their own if all agree."""
-    codes = {_exit_code_of_kind(kind) for kind in kinds}
+def exit_code_of(kinds: Iterable[str]) -> int:
+    """Return the exit code after errors of these classes: their own if it is the same for all."""
+    classes: list[type[QfTasksError]] = [getattr(errors, kind, QfTasksError) for kind in kinds]
+    codes = {next((code for known, code in _CODES if issubclass(each, known)), FAILED) for each in classes}
     return codes.pop() if len(codes) == 1 else FAILED
-
-
-def _exit_code_of_kind(kind: str) -> int:
-    found = getattr(errors, kind, None)
-    return exit_code_of(found) if isinstance(found, type) and issubclass(found, QfTasksError) else FAILED
 
 
 @contextmanager
@@ -91,47 +82,43 @@ def reported(terminal: Terminal) -> Iterator[None]:
     """Print what is raised within, and keep its exit code."""
     try:
         yield
-    except BaseException as error:
-        if not _is_reported(terminal, error):
-            raise
+    except typer.Exit as end:
+        terminal.exit_code = terminal.exit_code or end.exit_code
+    except BrokenPipeError:  # the reader has what it wants
+        discard(terminal.out)
+    except KeyboardInterrupt as interrupt:
+        _report_interrupt(terminal, interrupt)
+    except Exception as error:  # noqa: BLE001
+        _report(terminal, error)
 
 
-def _is_reported(terminal: Terminal, error: BaseException) -> bool:
+def _report(terminal: Terminal, error: Exception) -> None:
+    """Print an object; or a line that says what is wrong, and one that says what to do."""
+    details, text, hint = as_object(terminal, error), str(error), None
+    code = exit_code_of([type(error).__name__])
     match error:
-        case typer.Exit():
-            terminal.exit_code = terminal.exit_code or error.exit_code
-        case BrokenPipeError():  # the reader has what it wants
-            discard(terminal.out)
-        case KeyboardInterrupt():
-            _report_interrupt(terminal, error)
         case QfTasksError():
-            _report(terminal, error, exit_code_of(type(error)), str(error), error.hint)
+            hint = error.hint
         case ImportError():  # of an extra; the text names it
-            _report(terminal, error, USAGE, str(error))
+            code = USAGE
         case OSError():
             discard(terminal.out)  # what is in the buffer would fail again at exit
-            _report(terminal, error, FAILED, str(error))
         case UsageError():
-            path = getattr(getattr(error, "ctx", None), "command_path", "qf-tasks")
-            report_usage(terminal, _usage(error.format_message()), f"{path} --help")
-        case Exception():
-            text = f"{type(error).__name__}: {error}"
-            _report(terminal, error, FAILED, text, "This should not happen; --debug shows where it did.")
+            details, text, code = {"error": "UsageError"}, _usage(error.format_message()), USAGE
+            hint = f"{getattr(getattr(error, 'ctx', None), 'command_path', 'qf-tasks')} --help"
         case _:
-            return False
-    return True
-
-
-def _report(terminal: Terminal, error: Exception, code: int, text: str, hint: str | None = None) -> None:
+            text = f"{type(error).__name__}: {error}"
+            hint = "This should not happen; --debug shows where it did."
     terminal.exit_code = code
+    text = in_options(text, terminal.names)
     if terminal.debug:
         for line in "".join(traceback.format_exception(error)).splitlines():
             terminal.note(line)
     if terminal.as_json:
-        message = in_options(text, terminal.names)
-        terminal.note_json({**as_object(terminal, error), "exit_code": code, "message": message})
+        terminal.note_json({"hint": hint, **details, "exit_code": code, "message": text})
     else:
-        _print(terminal, in_options(text, terminal.names), hint)
+        terminal.note(f"Error: {text.removesuffix('.')}", style="red")
+        report_hint(terminal, hint)
 
 
 def _report_interrupt(terminal: Terminal, interrupt: KeyboardInterrupt) -> None:
@@ -143,15 +130,6 @@ def _report_interrupt(terminal: Terminal, interrupt: KeyboardInterrupt) -> None:
     else:
         for line in (*notes, text):
             terminal.note(line)
-
-
-def report_usage(terminal: Terminal, text: str, hint: str) -> None:
-    """Print that the command line cannot be read."""
-    terminal.exit_code = USAGE
-    if terminal.as_json:
-        terminal.note_json({"error": "UsageError", "exit_code": USAGE, "message": text, "hint": hint})
-    else:
-        _print(terminal, text, hint)
 
 
 _PYDANTIC = tuple(
@@ -174,13 +152,6 @@ def _usage(message: str) -> str:
     return text
 
 
-def _print(terminal: Terminal, text: str, hint: str | None) -> None:
-    """Print one line that says what is wrong, and one that says what to do."""
-    terminal.note(f"Error: {text.removesuffix('.')}", style="red")
-    if hint := hint_for(terminal, hint):
-        terminal.note(f"Hint: {hint}")
-
-
 def as_object(terminal: Terminal, error: Exception) -> dict[str, object]:
     """Return an error as a JSON object: its class, its message, and what a program needs to decide."""
     if not isinstance(error, QfTasksError):
@@ -192,21 +163,16 @@ def as_object(terminal: Terminal, error: Exception) -> dict[str, object]:
         "hint": in_options(error.hint, terminal.names) if error.hint else None,
     }
     if isinstance(error, errors.OutcomeUnknownError):
-        found["candidates"] = [task.model_dump(mode="json") for task in error.candidates]
+        found["candidates"] = error.candidates
     if isinstance(error, errors.WaitTimeoutError):
-        found["pending"] = list(error.pending)
+        found["pending"] = error.pending
     if isinstance(error, errors.InvalidRecordError):
         found |= {"file": error.file, "line": error.line, "rule": error.rule}
     return found
 
 
-def hint_for(terminal: Terminal, hint: str | None) -> str:
-    """Return a hint with options in the place of keywords, and without Chinese that cannot be shown."""
-    return without_chinese(in_options(hint or "", terminal.names), terminal.err.encoding)
-
-
 def report_each(terminal: Terminal, failed: Sequence[tuple[str, QfTasksError]]) -> None:
-    """Print several errors, each after what it belongs to, and what to do."""
+    """Print several errors, each after what it belongs to, and once for each cause what to do."""
     for subject, error in failed:
         terminal.note(f"{subject}: {in_options(str(error), terminal.names)}", style="red")
     report_hints(terminal, (error.hint for _, error in failed))
@@ -215,5 +181,10 @@ def report_each(terminal: Terminal, failed: Sequence[tuple[str, QfTasksError]]) 
 def report_hints(terminal: Terminal, hints: Iterable[str | None]) -> None:
     """Print each hint once."""
     for hint in dict.fromkeys(hints):
-        if hint:
-            terminal.note(f"Hint: {hint_for(terminal, hint)}")
+        report_hint(terminal, hint)
+
+
+def report_hint(terminal: Terminal, hint: str | None, title: str = "Hint") -> None:
+    """Print what to do, without Chinese where that cannot be shown."""
+    if text := without_chinese(in_options(hint or "", terminal.names), terminal.err.encoding):
+        terminal.note(f"{title}: {text}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qf_tasks.cli.errors import as_object, exit_code_of_kinds, report_each
+from qf_tasks.cli.errors import as_object, exit_code_of, report_each
 from qf_tasks.cli.output import Terminal
 from qf_tasks.errors import InvalidRequestError, QfTasksError, TaskNotFoundError
 
@@ -46,8 +46,8 @@ class Lookup:
     def as_json(self, terminal: Terminal, account: Account) -> dict[str, object]:
         """Return the JSON of all commands that print tasks by their ids."""
         return {
-            "account": account.model_dump(mode="json"),
-            "tasks": [task.model_dump(mode="json") for task in self.tasks],
+            "account": account,
+            "tasks": self.tasks,
             "errors": [*self.not_created, *(as_object(terminal, error) for error in self.errors)],
         }
 
@@ -55,4 +55,4 @@ class Lookup:
         """Print the errors, once for each cause what to do, and set the exit code."""
         report_each(terminal, [("Error", error) for error in self.errors])
         if self.errors:
-            terminal.exit_code = exit_code_of_kinds(type(error).__name__ for error in self.errors)
+            terminal.exit_code = exit_code_of(type(error).__name__ for error in self.errors)

@@ -13,12 +13,14 @@ from pathlib import Path
 from signal import SIGINT
 from typing import TYPE_CHECKING, TextIO, TypedDict
 
+import typer
 from rich.console import Console
 
 from qf_tasks.cli import tables
+from qf_tasks.models import Model
 
 if TYPE_CHECKING:
-    from qf_tasks import TaskClient
+    from qf_tasks import Account, TaskClient
     from qf_tasks.cli.tables import Row
 
 
@@ -132,6 +134,15 @@ class Terminal:
         except BrokenPipeError:
             discard(self.err)
 
+    def show(
+        self, value: object, rows: Iterable[Row], columns: Sequence[str], *, piped: Sequence[str] = ()
+    ) -> None:
+        """Print a value as JSON if that was asked for, else its rows."""
+        if self.as_json:
+            self.show_json(value)
+        else:
+            self.show_rows(rows, columns, piped=piped)
+
     def show_rows(self, rows: Iterable[Row], columns: Sequence[str], *, piped: Sequence[str] = ()) -> None:
         """Print rows, of which the first column is the id: a table, or lines of tab-separated values.
 
@@ -145,24 +156,19 @@ class Terminal:
             self.out.width = max(self.out.width, tables.id_width(filled))
             self.out.print(tables.table(columns, filled, self.out.width))
 
-    def show_fields(self, fields: Row) -> None:
-        """Print one value, a line for each field that it has."""
-        fields = {name: value for name, value in fields.items() if value is not None}
-        if not self.out.is_terminal:
-            for name, value in fields.items():
-                self.line((name, tables.text_of(value)))
+    def show_fields(self, fields: Row, *, as_json: object = None) -> None:
+        """Print one value, a line for each field that it has; with --json the value itself."""
+        if self.as_json:
+            self.show_json(fields if as_json is None else as_json)
             return
-        texts = {
-            name: tables.counted(value, "record")
-            if name == "progress" and isinstance(value, int)
-            else tables.text_of(value)
-            for name, value in fields.items()
-        }
+        texts = {name: tables.text_of(value) for name, value in fields.items() if value is not None}
         width = max(map(len, texts))
         for name, text in texts.items():
-            self.out.print(
-                f"{tables.title(name):{width}}  ", tables.colored(name, text), sep="", soft_wrap=True
-            )
+            if self.out.is_terminal:
+                title = f"{tables.title(name):{width}}  "
+                self.out.print(title, tables.colored(name, text), sep="", soft_wrap=True)
+            else:
+                self.line((name, text))
 
     def show_text(self, text: str) -> None:
         """Print a line, which a narrow terminal wraps and nothing cuts."""
@@ -172,7 +178,7 @@ class Terminal:
             self.line([tables.clean(text)])
 
     def show_json(self, value: object, *, indent: int | None = 2) -> None:
-        """Print a JSON value; letters that the encoding lacks are escaped."""
+        """Print a JSON value, in which the library's models may be."""
         self.out.file.write(self.dumped(value, indent=indent))
 
     def dumped(self, value: object, *, indent: int | None = None) -> str:
@@ -182,6 +188,22 @@ class Terminal:
     def line(self, values: Iterable[str]) -> None:
         """Print tab-separated values."""
         self.out.file.write("\t".join(values) + "\n")
+
+    def require_answer(self, *, is_needless: bool) -> None:
+        """Refuse, before anything is read, what would ask a question that nobody can answer."""
+        if not (is_needless or self.can_ask):
+            raise typer.BadParameter(
+                "required without a terminal, and with --json; --dry-run shows what would be deleted",
+                param_hint="--yes",
+            )
+
+    def confirm_deletion(self, what: str, account: Account) -> bool:
+        """Return whether the user agrees, and keep that nothing was done if not."""
+        is_agreed = self.ask(f"Delete {what} of {account.access_key} at {account.host}?")
+        if not is_agreed:
+            self.note("Nothing was deleted.")
+            self.exit_code = 1
+        return is_agreed
 
     def ask(self, question: str) -> bool:
         """Return whether the user answers yes; anything else, and the end of the input, is no."""
@@ -199,8 +221,13 @@ _CONTROLS = re.compile(r"[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def _dumped(value: object, encoding: str, *, indent: int | None) -> str:
-    text = json.dumps(value, indent=indent, ensure_ascii=not encoding.startswith("utf"), default=str)
+    """Return a value as JSON; letters that the encoding lacks are escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=not encoding.startswith("utf"), default=_plain)
     return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+
+
+def _plain(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, Model) else str(value)
 
 
 def prepare_streams() -> None:

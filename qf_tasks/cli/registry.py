@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -167,26 +168,53 @@ def command(
     examples: Sequence[str],
     ids: bool = True,
     settings: bool = True,
+    shared: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that makes a function a command, which the help lists if `_SECTIONS` names it.
+
+    The function's first parameter is the terminal of the run.
 
     Args:
         name: The command's name; `aliases` are names that the help does not list.
         examples: Command lines for its help.
         ids: Whether its results have ids, so that --ids makes sense.
         settings: Whether it reads settings, so that --profile, --config and --env-file make sense.
+        shared: A function whose parameters the command has, too; its result is the second argument.
     """
     rejected = (*(() if ids else _IDS), *(() if settings else _SETTINGS))
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         for each in (name, *aliases):
             _rejected_options[each] = rejected
-            app.command(each, cls=_Command, epilog="\n".join(examples), hidden=each != name)(function)
+            app.command(each, cls=_Command, epilog="\n".join(examples), hidden=each != name)(
+                _for_typer(function, shared)
+            )
         return function
 
     return register
 
 
+def _for_typer(function: Callable[..., None], shared: Callable[..., Any] | None) -> Callable[..., None]:
+    """Return a function with the signature that typer makes options and arguments from."""
+    own = inspect.signature(function, eval_str=True).parameters.values()
+    extra = inspect.signature(shared, eval_str=True).parameters.values() if shared else ()
+
+    @wraps(function)
+    def called(context: typer.Context, **values: Any) -> None:
+        arguments = [shared(**{param.name: values.pop(param.name) for param in extra})] if shared else []
+        function(terminal_of(context), *arguments, **values)
+
+    params = [
+        inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+        *extra,
+        *[*own][2 if shared else 1 :],
+    ]
+    vars(called)["__signature__"] = inspect.Signature(params)
+    called.__annotations__ = {param.name: param.annotation for param in params}
+    return called
+
+
+@cache
 def build() -> TyperGroup:
     """Return the whole command line, in which every command accepts the global options that it needs."""
     group = get_command(app)

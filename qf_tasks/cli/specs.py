@@ -14,9 +14,9 @@ from qf_tasks._operations.create import create_request
 from qf_tasks.errors import InvalidArgumentError
 
 _OPTION = "--from-file"
-_REQUIRED = ("name", "input_bos_uri", "output_bos_uri")
+REQUIRED = ("name", "input_bos_uri", "output_bos_uri")
 _FIELDS = (
-    *_REQUIRED,
+    *REQUIRED,
     "endpoint",
     "model_id",
     "inference_params",
@@ -68,7 +68,7 @@ def check(keywords: Mapping[str, Any]) -> None:
 def _problem(spec: Spec) -> str | None:
     if unknown := [name for name in spec.keywords if name not in _FIELDS]:
         return f"unknown field {unknown[0]!r}; there are {', '.join(_FIELDS)}"
-    if missing := [name for name in _REQUIRED if name not in spec.keywords]:
+    if missing := [name for name in REQUIRED if name not in spec.keywords]:
         return f"{' and '.join(missing)} missing"
     try:
         check(spec.keywords)

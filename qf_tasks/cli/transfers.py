@@ -72,7 +72,7 @@ def report_results(terminal: Terminal, outcomes: Counter[str], target: Path | No
     """Print how many results there are of each outcome, on stdout only if that is free for it."""
     counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
     if terminal.as_json and target:
-        terminal.show_json({"path": str(target), "results": outcomes.total(), "outcomes": outcomes})
+        terminal.show_json({"path": target, "results": outcomes.total(), "outcomes": outcomes})
     written = f"; written to {target}" if target else ""
     total = tables.counted(outcomes.total(), "result")
     terminal.note(f"{total}{': ' if counts else ''}{counts}{written}")

@@ -105,7 +105,7 @@ def test_upload_on_a_terminal_shows_bytes(
 
     assert code == 0
     assert "Checking records ... 0:00:0" in written
-    assert "/108 bytes" in written
+    assert " of 108 bytes" in written
     assert screen[0].split() == ["URI", _DIRECTORY]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import qf_tasks
 from qf_tasks.__main__ import main
-from qf_tasks.cli.errors import exit_code_of, exit_code_of_kinds
+from qf_tasks.cli.errors import exit_code_of
 from qf_tasks.cli.registry import build
 from qf_tasks.cli.wording import in_options, names_of, without_chinese
 from qf_tasks.errors import QfTasksError
@@ -52,7 +52,7 @@ def _tree(error: type[QfTasksError]) -> Iterator[type[QfTasksError]]:
 
 
 def test_exit_code_of_every_error_class_is_in_the_table() -> None:
-    codes = {error.__name__: exit_code_of(error) for error in _tree(QfTasksError)}
+    codes = {error.__name__: exit_code_of([error.__name__]) for error in _tree(QfTasksError)}
 
     assert {name: codes[name] for name in _CODES} == _CODES
 
@@ -74,7 +74,7 @@ def test_help_names_every_exit_code(run: Run) -> None:
     ],
 )
 def test_exit_code_of_several_errors_is_their_own_if_all_agree(kinds: list[str], code: int) -> None:
-    assert exit_code_of_kinds(kinds) == code
+    assert exit_code_of(kinds) == code
 
 
 def test_a_rejection_is_two_lines(run: Run, own_sandbox: Sandbox) -> None:
@@ -190,13 +190,16 @@ def test_a_mistyped_argument_gets_the_nearest_as_answer(run: Run, arguments: lis
 @pytest.mark.parametrize(
     ("arguments", "rule"),
     [
-        (["wait", "x", "--timeout", "soon"], "--timeout: 'soon' is not a duration with a unit: 90s, 5m, 2h"),
-        (["wait", "x", "--timeout", "90"], "--timeout: '90' is not a duration with a unit"),
-        (["wait", "x", "--poll-interval", "-1"], "--poll-interval: '-1' is not a duration"),
-        (["delete", "x", "--stop-timeout", "1y"], "--stop-timeout: '1y' is not a duration"),
+        (
+            ["wait", "x", "--timeout", "soon"],
+            "'--timeout': 'soon' is not a duration with a unit: 90s, 5m, 2h",
+        ),
+        (["wait", "x", "--timeout", "90"], "'--timeout': '90' is not a duration with a unit"),
+        (["wait", "x", "--poll-interval", "-1"], "'--poll-interval': '-1' is not a duration"),
+        (["delete", "x", "--stop-timeout", "1y"], "'--stop-timeout': '1y' is not a duration"),
         (["delete", "x", "--max-workers", "0"], "--max-workers"),
-        (["list", "--status", ""], "--status: no state is named; is a variable not set?"),
-        (["list", "--run-status", " , "], "--status: no state is named"),
+        (["list", "--status", ""], "'--status' / '--run-status': no state is named; is a variable not set?"),
+        (["list", "--run-status", " , "], "'--status' / '--run-status': no state is named"),
         (["list", "--older-than", "30"], "--older-than must "),
         (["list", "--limit", "-1"], "'--limit': must be at least 0\n"),
         (["list", "--limit", "x"], "'--limit': not a whole number\n"),

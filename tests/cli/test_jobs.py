@@ -73,7 +73,7 @@ def test_submit_wait_on_a_terminal_shows_records_done(
     code, screen, written = run_on_terminal(*_SUBMIT, "--wait")
 
     assert code == 0
-    assert "/3 records" in written
+    assert " of 3 records" in written
     assert "Ctrl-C stops watching; the tasks keep running." in written
     assert [line for line in screen if line.startswith("STATE")] == ["STATE    Done"]
     assert own_sandbox.tasks

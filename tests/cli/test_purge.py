@@ -57,7 +57,7 @@ def test_purge_shows_tasks_with_ages_asks_with_the_account_and_deletes(
     assert filled.tasks.keys() == {"infer-c", "infer-d"}
 
 
-@pytest.mark.parametrize("answer", ["n\n", "\n", "\x04", "yess\n"])
+@pytest.mark.parametrize("answer", ["n\n", "\x04", "yess\n"])
 def test_purge_after_any_other_answer_deletes_nothing(
     run_on_terminal: RunOnTerminal, filled: Sandbox, answer: str
 ) -> None:
@@ -117,9 +117,7 @@ def test_purge_of_nothing_succeeds_without_a_question(
     assert not out or len(BulkReport.model_validate_json(out)) == 0
 
 
-@pytest.mark.parametrize(
-    "arguments", [("--yes",), ("--status", "failed", "--max-tasks", "1", "--yes"), ("--older-than", "30")]
-)
+@pytest.mark.parametrize("arguments", [("--yes",), ("--older-than", "30")])
 def test_purge_that_is_too_wide_is_refused(run: Run, filled: Sandbox, arguments: tuple[str, ...]) -> None:
     code, _, err = run("purge", *arguments)
 

@@ -53,13 +53,10 @@ def test_list_on_a_narrower_terminal_leaves_columns_out(
 
 @pytest.mark.usefixtures("two")
 @pytest.mark.parametrize("command", ["list", "get", "delete", "stop", "wait"])
-@pytest.mark.parametrize("width", [20, 1])
-def test_commands_at_any_width_show_whole_ids(
-    run_on_terminal: RunOnTerminal, command: str, width: int
-) -> None:
+def test_commands_at_any_width_show_whole_ids(run_on_terminal: RunOnTerminal, command: str) -> None:
     arguments = [command] if command == "list" else [command, "infer-ended00000001"]
 
-    _, _, written = run_on_terminal(*arguments, width=width, term="dumb")
+    _, _, written = run_on_terminal(*arguments, width=1, term="dumb")
 
     assert "infer-ended00000001" in written
 
@@ -145,14 +142,7 @@ def test_list_with_criteria_prints_what_matches(run: Run, arguments: tuple[str, 
 
 @pytest.mark.parametrize(
     ("synonym", "state"),
-    [
-        ("completed", "Done"),
-        ("success", "Done"),
-        ("canceled", "Stopped"),
-        ("cancelled", "Stopped"),
-        ("Pending", "Queuing"),
-        ("error", "Failed"),
-    ],
+    [("completed", "Done"), ("cancelled", "Stopped"), ("Pending", "Queuing"), ("error", "Failed")],
 )
 def test_list_with_a_synonym_of_a_state_finds_the_state(
     run: Run, own_sandbox: Sandbox, synonym: str, state: str
@@ -210,7 +200,7 @@ def test_list_with_an_unknown_column_names_those_there_are(
     code, _, err = run("list", option, "colour")
 
     assert (code, own_sandbox.requests) == (2, [])
-    assert f"{option}: there is no column 'colour'; there are task_id, run_status, age, " in err
+    assert f"'{option}': there is no column 'colour'; there are task_id, run_status, age, " in err
 
 
 def test_list_of_a_task_at_the_end_of_the_calendar_shows_its_time_in_utc(

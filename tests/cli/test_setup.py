@@ -413,8 +413,9 @@ def test_completion_script_for_bash_is_valid(run: Run) -> None:
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0  # noqa: S607
 
 
-@pytest.mark.parametrize("option", ["--profile", "--config", "--env-file"])
-@pytest.mark.parametrize("command", ["demo", "sandbox"])
+@pytest.mark.parametrize(
+    ("command", "option"), [("demo", "--profile"), ("sandbox", "--config"), ("sandbox", "--env-file")]
+)
 def test_a_sandbox_refuses_options_on_settings(run: Run, command: str, option: str) -> None:
     code, _, err = run(option, "x", command)
 

@@ -11,9 +11,10 @@ import typer
 
 from qf_tasks.cli import completion, options, progress, specs, tables
 from qf_tasks.cli.commands.wait import Watch
-from qf_tasks.cli.errors import as_object, exit_code_of_kinds, report_each
+from qf_tasks.cli.errors import as_object, exit_code_of, report_each
+from qf_tasks.cli.options import flag, option
 from qf_tasks.cli.output import Terminal
-from qf_tasks.cli.registry import command, terminal_of
+from qf_tasks.cli.registry import command
 from qf_tasks.errors import (
     AuthenticationError,
     OutcomeUnknownError,
@@ -26,9 +27,8 @@ from qf_tasks.errors import (
 if TYPE_CHECKING:
     from qf_tasks import TaskClient
 
-_POLL_INTERVAL = 30.0
+_POLL_INTERVAL = "30s"
 _COLUMNS = ("task_id", "name", "outcome", "request_id")
-_PIPED = (*_COLUMNS, "line", "error")
 # After these the next task would not fare better.
 _FATAL = (
     AuthenticationError,
@@ -39,6 +39,29 @@ _FATAL = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """The options that describe one task, named like the keywords of `TaskClient.create`."""
+
+    name: Annotated[str | None, option("NAME", "2 to 20 characters.")] = None
+    input_bos_uri: Annotated[
+        str | None, option("URI", "The directory of the records, bos:/bucket/folder/.")
+    ] = None
+    output_bos_uri: Annotated[
+        str | None, option("URI", "The directory for the results; it has to exist.")
+    ] = None
+    endpoint: options.Endpoint = None
+    model_id: options.ModelId = None
+    inference_params: options.InferenceParams = None
+    description: options.Description = None
+    data_format: options.DataFormat = None
+    completion_window: Annotated[str | None, option("DURATION", "The longest time to run: 24h.")] = None
+    extra: options.Extra = None
+    idempotency_key: Annotated[
+        str | None, option("KEY", "Reuse the task that was created with this key.")
+    ] = None
+
+
 @command(
     "create",
     examples=(
@@ -46,47 +69,22 @@ _FATAL = (
         "    --input-bos-uri bos:/bucket/in/ --output-bos-uri bos:/bucket/out/ --wait",
         "qf-tasks create --from-file specs.yaml --dry-run",
     ),
+    shared=Fields,
 )
 def create(
-    context: typer.Context,
+    terminal: Terminal,
+    fields: Fields,
     *,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="2 to 20 characters.")] = None,
-    input_bos_uri: Annotated[
-        str | None, typer.Option(metavar="URI", help="The directory of the records, bos:/bucket/folder/.")
-    ] = None,
-    output_bos_uri: Annotated[
-        str | None, typer.Option(metavar="URI", help="The directory for the results; it has to exist.")
-    ] = None,
-    endpoint: options.Endpoint = None,
-    model_id: options.ModelId = None,
-    inference_params: options.InferenceParams = None,
-    description: options.Description = None,
-    data_format: options.DataFormat = None,
-    completion_window: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="The longest time to run: 24h.")
-    ] = None,
-    extra: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Extra request field. May be repeated.")
-    ] = None,
     from_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Create the tasks of a .yaml (a list) or .jsonl (one a line) file."
-        ),
-    ] = None,
-    idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Reuse the task that was created with this key.")
+        Path | None, option("FILE", "Create the tasks of a .yaml (a list) or .jsonl (one a line) file.")
     ] = None,
     reuse_within: Annotated[
-        str | None, typer.Option(metavar="AGE", help="How old a task with that key may be: 7d.")
+        str | None, option("AGE", "How old a task with that key may be: 7d.", callback=options.check_duration)
     ] = None,
     quota_timeout: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DURATION", help="Wait up to DURATION for a free slot (20 tasks may be active)."
-        ),
+        str | None, options.duration("Wait up to DURATION for a free slot (20 tasks may be active).")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until the tasks end, as `wait` does.")] = False,
+    wait: Annotated[bool, flag("--wait", "Wait until the tasks end, as `wait` does.")] = False,
     timeout: options.Timeout = "25h",
     dry_run: options.DryRun = False,
 ) -> None:
@@ -96,61 +94,39 @@ def create(
     fields are named like the options, with underscores. With --json always one object: {"account", "tasks":
     [...], "errors": [...]}.
     """
-    terminal = terminal_of(context)
-    one = options.not_none(
-        name=name,
-        input_bos_uri=input_bos_uri,
-        output_bos_uri=output_bos_uri,
-        endpoint=endpoint,
-        model_id=model_id,
-        inference_params=options.pairs(inference_params, "--param"),
-        description=description,
-        data_format=data_format,
-        completion_window=completion_window,
-        extra=options.pairs(extra, "--extra"),
-        idempotency_key=idempotency_key,
-    )
-    slot_wait = None if quota_timeout is None else options.duration(quota_timeout, "--quota-timeout")
-    shared = options.not_none(reuse_within=reuse_within, quota_timeout=slot_wait)
-    if reuse_within is not None:
-        options.duration(reuse_within, "--reuse-within")
-    wait_time = options.time_limit(timeout, "--timeout")
-    planned = _planned(one, from_file, shared)
+    shared = options.not_none(reuse_within=reuse_within, quota_timeout=quota_timeout)
+    planned = _planned(options.keywords(fields), from_file, shared)
     if dry_run:
-        _show_plan(terminal, planned)
+        columns = ("name", "input_bos_uri", "output_bos_uri", "endpoint", "model_id")
+        described = [spec.keywords for spec in planned]
+        terminal.show(described, described, columns)
+        terminal.note(f"{tables.counted(len(planned), 'task')} valid; nothing was created.")
         return
     with terminal.client() as client:
-        creation = _Creation(
-            terminal, client, planned, is_alone=from_file is None, is_awaited=wait, slot_wait=quota_timeout
-        )
-        creation.run()
+        creation = _Creation(terminal, client, planned, is_alone=from_file is None, is_awaited=wait)
+        creation.run(f", waiting up to {quota_timeout} for a free slot" if quota_timeout else "")
         if wait and creation.task_ids:
-            failed = creation.failed_as_json()
-            Watch(terminal, client, creation.task_ids, not_created=failed).run(wait_time, _POLL_INTERVAL)
+            watch = Watch(terminal, client, creation.task_ids, not_created=creation.failed_as_json())
+            watch.run(timeout, _POLL_INTERVAL)
 
 
 def _planned(one: dict[str, Any], from_file: Path | None, shared: dict[str, Any]) -> list[specs.Spec]:
     """Return what is to be created, checked."""
     if from_file:
         if one:
-            options_given = ", ".join(f"--{name.replace('_', '-')}" for name in one)
-            raise typer.BadParameter(f"cannot be used with {options_given}", param_hint="--from-file")
+            raise typer.BadParameter(
+                f"cannot be used with {', '.join(map(_option_of, one))}", param_hint="--from-file"
+            )
         return specs.load(from_file, shared)
-    for name in ("name", "input_bos_uri", "output_bos_uri"):
+    for name in specs.REQUIRED:
         if name not in one:
-            option = f"--{name.replace('_', '-')}"
-            raise typer.BadParameter("is required, unless --from-file is given", param_hint=option)
+            raise typer.BadParameter("is required, unless --from-file is given", param_hint=_option_of(name))
     specs.check(one)
     return [specs.Spec("", {**one, **shared})]
 
 
-def _show_plan(terminal: Terminal, planned: Sequence[specs.Spec]) -> None:
-    if terminal.as_json:
-        terminal.show_json([spec.keywords for spec in planned])
-    else:
-        columns = ("name", "input_bos_uri", "output_bos_uri", "endpoint", "model_id")
-        terminal.show_rows((spec.keywords for spec in planned), columns)
-        terminal.note(f"{tables.counted(len(planned), 'task')} valid; nothing was created.")
+def _option_of(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
 
 
 @dataclass
@@ -163,14 +139,18 @@ class _Row:
     request_id: str | None = None
     error: QfTasksError | None = None
 
+    @property
+    def name(self) -> str:
+        return str(self.spec.keywords["name"])
+
     def fields(self) -> dict[str, Any]:
-        return {
-            "task_id": self.task_id,
-            "name": self.spec.keywords["name"],
-            "outcome": self.outcome,
-            "request_id": self.request_id,
-            "line": self.spec.position or None,
-        }
+        return options.not_none(
+            task_id=self.task_id,
+            name=self.name,
+            outcome=self.outcome,
+            request_id=self.request_id,
+            line=self.spec.position or None,
+        )
 
 
 class _Creation:
@@ -184,42 +164,39 @@ class _Creation:
         *,
         is_alone: bool,
         is_awaited: bool,
-        slot_wait: str | None,
     ) -> None:
         self._terminal = terminal
         self._client = client
         self._rows = [_Row(spec) for spec in planned]
         self._is_alone = is_alone
         self._is_awaited = is_awaited
-        self._waiting = f", waiting up to {slot_wait} for a free slot" if slot_wait else ""
 
     @property
     def task_ids(self) -> list[str]:
         return [row.task_id for row in self._rows if row.task_id]
 
-    def run(self) -> None:
+    def run(self, waiting: str) -> None:
         """Create one after the other; one that fails does not end the run, unless the rest would fail too."""
         total = len(self._rows)
         try:
             for number, row in enumerate(self._rows, 1):
-                self._create(row, f" ({number} of {total})" if total > 1 else "")
+                count = f" ({number} of {total})" if total > 1 else ""
+                self._create(row, f"Creating {row.name!r}{count}{waiting}")
                 if isinstance(row.error, _FATAL):
                     break
         finally:
             if self.task_ids or not self._is_alone:
                 self._show()
 
-    def _create(self, row: _Row, count: str) -> None:
-        name = row.spec.keywords["name"]
-        step = progress.Step(self._terminal, f"Creating {name!r}{count}{self._waiting}")
+    def _create(self, row: _Row, doing: str) -> None:
         try:
-            with progress.shown(self._terminal, step):
+            with progress.step(self._terminal, doing):
                 created = self._client.create(**row.spec.keywords)
         except KeyboardInterrupt as interrupt:
             if not getattr(interrupt, "__notes__", ()):  # the client's, that nothing was created
                 row.outcome = "unknown"
                 interrupt.add_note(
-                    f"Whether {name!r} was created is not known; check: qf-tasks list --name '{name}'"
+                    f"Whether {row.name!r} was created is not known; check: qf-tasks list --name '{row.name}'"
                 )
             raise
         except QfTasksError as error:
@@ -239,23 +216,21 @@ class _Creation:
             terminal.show_rows(created, ("task_id",))
         elif not terminal.as_json:
             rows = ({**row.fields(), "error": row.error} for row in self._rows)
-            terminal.show_rows(rows, _COLUMNS, piped=_COLUMNS if self._is_alone else _PIPED)
+            terminal.show_rows(
+                rows, _COLUMNS, piped=_COLUMNS if self._is_alone else (*_COLUMNS, "line", "error")
+            )
         elif not (self._is_awaited and created):  # the wait prints the one object
-            account = self._client.account.model_dump(mode="json")
-            tasks = [options.not_none(**fields) for fields in created]
-            terminal.show_json({"account": account, "tasks": tasks, "errors": self.failed_as_json()})
+            errors = self.failed_as_json()
+            terminal.show_json({"account": self._client.account, "tasks": created, "errors": errors})
         failed = [(row.spec.position, row.error) for row in self._rows if row.error]
         report_each(terminal, failed)
         if len(created) < len(self._rows):
-            terminal.exit_code = exit_code_of_kinds(type(error).__name__ for _, error in failed)
+            terminal.exit_code = exit_code_of(type(error).__name__ for _, error in failed)
 
     def failed_as_json(self) -> list[dict[str, object]]:
         """Return the JSON of the tasks that were not created."""
         return [
-            {
-                **options.not_none(**row.fields()),
-                **(as_object(self._terminal, row.error) if row.error else {}),
-            }
+            row.fields() | (as_object(self._terminal, row.error) if row.error else {})
             for row in self._rows
             if not row.task_id
         ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from qf_tasks.cli import completion, options, progress
-from qf_tasks.cli.commands.jobs import results_of_job, run_limits
+from qf_tasks.cli.commands.jobs import write_results_of_job
 from qf_tasks.cli.errors import note_on_interrupt
+from qf_tasks.cli.options import flag
 from qf_tasks.cli.output import Terminal
-from qf_tasks.cli.registry import command, terminal_of
+from qf_tasks.cli.registry import command
 from qf_tasks.cli.transfers import (
     SENT,
     Files,
@@ -21,16 +22,7 @@ from qf_tasks.cli.transfers import (
     write_results,
 )
 
-if TYPE_CHECKING:
-    from qf_tasks import UploadPlan
-
 _RECEIVED = "Run it again to continue where it stopped."
-_Task = Annotated[
-    str,
-    typer.Argument(
-        metavar="TASK", help="The id of a task that has ended.", autocompletion=completion.task_ids
-    ),
-]
 
 
 @command(
@@ -42,7 +34,7 @@ _Task = Annotated[
     ids=False,
 )
 def upload(
-    context: typer.Context,
+    terminal: Terminal,
     records: Files,
     bos_uri: Annotated[
         str, typer.Argument(metavar="BOS_URI", help="The directory of the records, bos:/bucket/folder/.")
@@ -56,28 +48,17 @@ def upload(
     record without an id gets its position. What is already there is not sent again. With --json one object:
     {"uri", "records", "bytes", "files", "files_sent"}.
     """
-    terminal = terminal_of(context)
     source = records_in(records)
     with terminal.client() as client:
         if dry_run:
-            _show_upload_plan(terminal, client.data.plan(source))
+            plan = client.data.plan(source)
+            terminal.show_fields(plan.model_dump(), as_json=plan)
+            terminal.note("Nothing was sent.")
             return
         view = progress.TransferProgress(terminal, "Uploading", before="Checking records")
         with progress.shown(terminal, view), note_on_interrupt(SENT):
             done = client.data.upload(source, bos_uri, on_progress=view.update)
-    if terminal.as_json:
-        terminal.show_json(done.model_dump(mode="json"))
-    else:
-        terminal.show_fields(done.model_dump())
-
-
-def _show_upload_plan(terminal: Terminal, plan: UploadPlan) -> None:
-    """Print how large an upload would be."""
-    if terminal.as_json:
-        terminal.show_json(plan.model_dump(mode="json"))
-    else:
-        terminal.show_fields(plan.model_dump())
-        terminal.note("Nothing was sent.")
+    terminal.show_fields(done.model_dump(), as_json=done)
 
 
 @command(
@@ -89,7 +70,7 @@ def _show_upload_plan(terminal: Terminal, plan: UploadPlan) -> None:
     ids=False,
 )
 def results(
-    context: typer.Context,
+    terminal: Terminal,
     task: Annotated[
         str,
         typer.Argument(
@@ -101,16 +82,14 @@ def results(
     *,
     target: ResultFile = None,
     missing: Annotated[
-        bool, typer.Option("--missing", help="Tasks only: read the input as well, and add what is missing.")
+        bool, flag("--missing", "Tasks only: read the input as well, and add what is missing.")
     ] = False,
     failures: Annotated[
-        bool, typer.Option("--failures", help="Jobs only: print the records without a usable result.")
+        bool, flag("--failures", "Jobs only: print the records without a usable result.")
     ] = False,
-    ordered: Annotated[
-        bool, typer.Option("--ordered", help="Jobs only: print in the order of the records.")
-    ] = False,
+    ordered: Annotated[bool, flag("--ordered", "Jobs only: print in the order of the records.")] = False,
     timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="Jobs only: how long to wait for tasks; or none.")
+        str | None, options.time_limit("Jobs only: how long to wait for tasks; or none.")
     ] = "25h",
     poll_interval: options.PollInterval = "30s",
 ) -> None:
@@ -121,9 +100,7 @@ def results(
     one result for each record. Records that failed do not change the exit code; the counts are printed on
     stderr, with --json -o FILE on stdout.
     """
-    terminal = terminal_of(context)
     check_target(target)
-    limits = run_limits(timeout, poll_interval)
     is_job = task.startswith("bos:")
     for option, is_given, needs_job in (
         ("--missing", missing, False),
@@ -134,13 +111,14 @@ def results(
             raise typer.BadParameter(f"only for a {'job' if needs_job else 'task'}", param_hint=option)
     with terminal.client() as client:
         if is_job:
-            results_of_job(
-                terminal, client.job(task), target, failures=failures, ordered=ordered, limits=limits
+            limits = {"timeout": timeout, "poll_interval": poll_interval}
+            outcomes = write_results_of_job(
+                terminal, client.job(task), target, failures=failures, ordered=ordered, **limits
             )
-            return
-        view = progress.Step(terminal, "Reading results")
-        with progress.shown(terminal, view, beside=target is None):
-            outcomes = write_results(terminal, client.data.results(task, missing=missing), target, view)
+        else:
+            view = progress.View(terminal, "Reading results")
+            with progress.shown(terminal, view, beside=target is None):
+                outcomes = write_results(terminal, client.data.results(task, missing=missing), target, view)
     report_results(terminal, outcomes, target)
 
 
@@ -153,8 +131,13 @@ def results(
     ids=False,
 )
 def download(
-    context: typer.Context,
-    task: _Task,
+    terminal: Terminal,
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK", help="The id of a task that has ended.", autocompletion=completion.task_ids
+        ),
+    ],
     path: Annotated[
         str, typer.Argument(metavar="PATH", help="A file; or a directory, for one file per input file.")
     ],
@@ -164,11 +147,7 @@ def download(
     A file appears when it is whole; run it again after an interrupt, and it continues. With --json one
     object: {"path", "bytes"}.
     """
-    terminal = terminal_of(context)
     view = progress.TransferProgress(terminal, "Downloading", before="Listing files")
     with terminal.client() as client, progress.shown(terminal, view), note_on_interrupt(_RECEIVED):
         written = client.data.download(task, path, on_progress=view.update)
-    if terminal.as_json:
-        terminal.show_json({"path": str(written), "bytes": view.total})
-    else:
-        terminal.show_fields({"path": str(written), "bytes": view.total})
+    terminal.show_fields({"path": str(written), "bytes": view.total})

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
 from rich.text import Text
 
 from qf_tasks.cli.commands.sandbox import reject_settings
 from qf_tasks.cli.errors import FAILED
 from qf_tasks.cli.output import Terminal
-from qf_tasks.cli.registry import command, terminal_of
+from qf_tasks.cli.registry import command
 from qf_tasks.cli.tables import counted
 from qf_tasks.errors import TaskNotFoundError
 
@@ -48,11 +47,10 @@ account (Access Key / Secret Key of IAM):
 
 
 @command("demo", examples=("qf-tasks demo", "qf-tasks demo | less"), ids=False, settings=False)
-def demo(context: typer.Context) -> None:
+def demo(terminal: Terminal) -> None:
     """Send ten records through a task and back on this machine, in a few seconds."""
     from qf_tasks.sandbox import Sandbox
 
-    terminal = terminal_of(context)
     reject_settings(terminal)
     with Sandbox(speed=_SPEED) as sandbox, sandbox.client() as client:
         _print(terminal, _INTRODUCTION)

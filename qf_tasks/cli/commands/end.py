@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,9 +11,9 @@ import typer
 from qf_tasks.cli import bulk, ids, options, progress
 from qf_tasks.cli.commands.jobs import delete_job, stop_job
 from qf_tasks.cli.lookup import Lookup
+from qf_tasks.cli.options import flag
 from qf_tasks.cli.output import Terminal
-from qf_tasks.cli.registry import command, terminal_of
-from qf_tasks.cli.tables import Row
+from qf_tasks.cli.registry import command
 
 if TYPE_CHECKING:
     from qf_tasks import Task, TaskClient
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     ),
 )
 def stop(
-    context: typer.Context,
+    terminal: Terminal,
     task_ids: options.Ids,
     *,
     max_tasks: options.MaxTasks = None,
@@ -40,20 +41,13 @@ def stop(
     BOS_URI of a job instead of ids to stop all its tasks and submit no more; --json prints its status then.
     Alias: cancel.
     """
-    terminal = terminal_of(context)
     if bos_uri := ids.job_uri(task_ids):
         with terminal.client() as client:
             stop_job(terminal, client, bos_uri)
         return
     wanted = ids.read(task_ids, max_tasks)
     with terminal.client() as client:
-        bulk.run(
-            terminal,
-            "Stopping",
-            len(wanted),
-            max_workers,
-            lambda on_progress: client.stop_many(wanted, max_workers=max_workers, on_progress=on_progress),
-        )
+        bulk.run(terminal, "Stopping", len(wanted), max_workers, partial(client.stop_many, wanted))
 
 
 @command(
@@ -66,20 +60,18 @@ def stop(
     ),
 )
 def delete(
-    context: typer.Context,
+    terminal: Terminal,
     task_ids: options.Ids,
     *,
     stop_first: options.StopFirst = False,
     stop_timeout: options.StopTimeout = "5m",
-    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Ignore tasks that do not exist.")] = False,
+    missing_ok: Annotated[bool, flag("--missing-ok", "Ignore tasks that do not exist.")] = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
     max_tasks: options.MaxTasks = None,
     max_workers: options.MaxWorkers = 8,
     journal: options.Journal = None,
-    data: Annotated[
-        bool, typer.Option("--data", help="Jobs only: delete the records and results, too.")
-    ] = False,
+    data: Annotated[bool, flag("--data", "Jobs only: delete the records and results, too.")] = False,
 ) -> None:
     """Delete tasks by their ids, without asking; or a job, after asking. This cannot be undone.
 
@@ -87,11 +79,10 @@ def delete(
     "error", ...}]}. Pass the BOS_URI of a job that has ended instead of ids to delete its tasks, and with
     --data everything in its directory; --json prints {"tasks", "objects", "bytes"} then. Alias: rm.
     """
-    terminal = terminal_of(context)
     if bos_uri := ids.job_uri(task_ids):
         if stop_first or missing_ok or journal:
             raise typer.BadParameter("accepts only --data, --dry-run and --yes", param_hint="BOS_URI")
-        options.require_answer(terminal, is_needless=yes or dry_run)
+        terminal.require_answer(is_needless=yes or dry_run)
         with terminal.client() as client:
             delete_job(terminal, client, bos_uri, data=data, dry_run=dry_run, yes=yes)
         return
@@ -100,7 +91,6 @@ def delete(
     if ids.STDIN in task_ids and not (yes or dry_run):
         raise typer.BadParameter("required to delete ids from stdin", param_hint="--yes")
     wanted = ids.read(task_ids, max_tasks)
-    timeout = options.time_limit(stop_timeout, "--stop-timeout")
     with terminal.client() as client:
         if dry_run:
             _preview(terminal, client, wanted, stop_first=stop_first)
@@ -110,14 +100,13 @@ def delete(
             "Stopping and deleting" if stop_first else "Deleting",
             len(wanted),
             max_workers,
-            lambda on_progress: client.delete_many(
+            partial(
+                client.delete_many,
                 wanted,
                 stop_first=stop_first,
-                stop_timeout=timeout,
+                stop_timeout=stop_timeout,
                 missing_ok=missing_ok,
-                max_workers=max_workers,
                 journal=journal,
-                on_progress=on_progress,
             ),
         )
 
@@ -125,31 +114,22 @@ def delete(
 def _preview(terminal: Terminal, client: TaskClient, wanted: Sequence[str], *, stop_first: bool) -> None:
     """Show what a delete would do to each task."""
     found = Lookup()
-    with progress.shown(terminal, progress.Step(terminal, "Reading tasks")):
+    with progress.step(terminal, "Reading tasks"):
         found.read(client, wanted)
-    if terminal.as_json:
-        terminal.show_json(
-            {
-                "account": client.account.model_dump(mode="json"),
-                "outcomes": [*_effects(found, wanted, stop_first=stop_first)],
-            }
-        )
-    else:
-        columns = ("task_id", "run_status", "name", "effect")
-        terminal.show_rows(_effects(found, wanted, stop_first=stop_first), columns)
-        terminal.note(f"Nothing was deleted from {client.account}.")
-
-
-def _effects(found: Lookup, wanted: Sequence[str], *, stop_first: bool) -> Iterator[Row]:
     tasks = {task.task_id: task for task in found.tasks}
-    for task_id in wanted:
-        task = tasks.get(task_id)
-        yield {
+    effects = [
+        {
             "task_id": task_id,
             "run_status": task and task.run_status,
             "name": task and task.name,
             "effect": _effect(task, stop_first=stop_first) if task else "does not exist",
         }
+        for task_id in wanted
+        for task in [tasks.get(task_id)]
+    ]
+    columns = ("task_id", "run_status", "name", "effect")
+    terminal.show({"account": client.account, "outcomes": effects}, effects, columns)
+    terminal.note(f"Nothing was deleted from {client.account}.")
 
 
 def _effect(task: Task, *, stop_first: bool) -> str:

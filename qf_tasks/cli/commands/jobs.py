@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,14 +16,14 @@ from rich.filesize import decimal
 
 from qf_tasks.cli import options, progress, tables
 from qf_tasks.cli.errors import FAILED, as_object, exit_code_of, note_on_interrupt
+from qf_tasks.cli.options import flag, option
 from qf_tasks.cli.output import Terminal
-from qf_tasks.cli.registry import command, terminal_of
+from qf_tasks.cli.registry import command
 from qf_tasks.cli.transfers import (
     SENT,
     Files,
     check_target,
     records_in,
-    report_results,
     write_results,
 )
 from qf_tasks.errors import QfTasksError
@@ -35,19 +36,29 @@ _RUNNING = "The tasks keep running; run it again to continue."
 JobUri = Annotated[
     str, typer.Argument(metavar="BOS_URI", help="The directory of the job, bos:/bucket/folder/.")
 ]
-_BosUri = Annotated[
-    str,
-    typer.Option(metavar="URI", help="A directory for this job alone: records, results and state."),
-]
-_MaxRecords = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Make tasks of at most N records, smaller than needed.")
-]
-_ShardRetries = Annotated[
-    int, typer.Option(min=0, max=10, metavar="N", help="How often a task that failed is tried again.")
-]
-_JobName = Annotated[
-    str | None, typer.Option(metavar="NAME", help="2 to 20 characters; by default that of the directory.")
-]
+_Wait = Annotated[bool, flag("--wait", "Wait until all tasks have ended.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """The options that describe a job, named like the keywords of `TaskClient.submit`."""
+
+    records: Files
+    bos_uri: Annotated[str, option("URI", "A directory for this job alone: records, results and state.")]
+    endpoint: options.Endpoint = None
+    model_id: options.ModelId = None
+    inference_params: options.InferenceParams = None
+    data_format: options.DataFormat = None
+    name: Annotated[str | None, option("NAME", "2 to 20 characters; by default that of the directory.")] = (
+        None
+    )
+    description: options.Description = None
+    max_records_per_task: Annotated[
+        int | None, option("N", "Make tasks of at most N records, smaller than needed.", min=1)
+    ] = None
+    shard_retries: Annotated[
+        int, option("N", "How often a task that failed is tried again.", min=0, max=10)
+    ] = 1
 
 
 @command(
@@ -57,21 +68,13 @@ _JobName = Annotated[
         "qf-tasks status bos:/bucket/jobs/nightly/",
     ),
     ids=False,
+    shared=Submission,
 )
 def submit(
-    context: typer.Context,
-    records: Files,
+    terminal: Terminal,
+    submission: Submission,
     *,
-    bos_uri: _BosUri,
-    endpoint: options.Endpoint = None,
-    model_id: options.ModelId = None,
-    inference_params: options.InferenceParams = None,
-    data_format: options.DataFormat = None,
-    name: _JobName = None,
-    description: options.Description = None,
-    max_records_per_task: _MaxRecords = None,
-    shard_retries: _ShardRetries = 1,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until all tasks have ended.")] = False,
+    wait: _Wait = False,
     timeout: options.Timeout = "25h",
     poll_interval: options.PollInterval = "30s",
 ) -> None:
@@ -81,24 +84,11 @@ def submit(
     job. Tasks beyond the free slots of the account are created by --wait, `run` and `results`. FILE may be a
     directory of JSON Lines in BOS. With --json the status.
     """
-    terminal = terminal_of(context)
-    limits = run_limits(timeout, poll_interval)
-    parameters = options.not_none(
-        records=records_in(records),
-        bos_uri=bos_uri,
-        endpoint=endpoint,
-        model_id=model_id,
-        inference_params=options.pairs(inference_params, "--param"),
-        data_format=data_format,
-        name=name,
-        description=description,
-        max_records_per_task=max_records_per_task,
-        shard_retries=shard_retries,
-    )
+    keywords = _keywords(submission)
     with terminal.client() as client:
-        job = _submitted(client, parameters, _upload_view(terminal))
+        job = _submitted(client, keywords, _upload_view(terminal))
         if wait:
-            _wait(terminal, job, limits)
+            _wait(terminal, job, timeout=timeout, poll_interval=poll_interval)
         else:
             show_status(terminal, job.status())
 
@@ -110,37 +100,23 @@ def submit(
         "    -o results.jsonl --on-terminate stop",
     ),
     ids=False,
+    shared=Submission,
 )
 def run(
-    context: typer.Context,
-    records: Files,
+    terminal: Terminal,
+    submission: Submission,
     *,
-    bos_uri: _BosUri,
-    endpoint: options.Endpoint = None,
-    model_id: options.ModelId = None,
-    inference_params: options.InferenceParams = None,
-    data_format: options.DataFormat = None,
-    name: _JobName = None,
-    description: options.Description = None,
-    max_records_per_task: _MaxRecords = None,
-    shard_retries: _ShardRetries = 1,
     target: Annotated[
         Path | None,
         typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Download the results; FILE appears when it is whole.",
+            "--output", "-o", metavar="FILE", help="Download the results; FILE appears when it is whole."
         ),
     ] = None,
-    ordered: Annotated[
-        bool, typer.Option("--ordered", help="Write results in the order of the records.")
-    ] = False,
+    ordered: Annotated[bool, flag("--ordered", "Write results in the order of the records.")] = False,
     timeout: options.Timeout = "25h",
     poll_interval: options.PollInterval = "30s",
     on_terminate: Annotated[
-        Literal["leave", "stop"],
-        typer.Option(metavar="ACTION", help="What SIGTERM does to the tasks: leave or stop."),
+        Literal["leave", "stop"], option("ACTION", "What SIGTERM does to the tasks: leave or stop.")
     ] = "leave",
 ) -> None:
     """Submit records, wait, and download the results: one command for a scheduler.
@@ -149,25 +125,12 @@ def run(
     one JSON object: the status, "output" and "outcomes" of the results, "error" and "exit_code", which is 1
     if some tasks failed after their retries. Records that failed are counted in "outcomes".
     """
-    terminal = terminal_of(context)
     check_target(target)
-    limits = run_limits(timeout, poll_interval)
-    parameters = options.not_none(
-        records=records_in(records),
-        bos_uri=bos_uri,
-        endpoint=endpoint,
-        model_id=model_id,
-        inference_params=options.pairs(inference_params, "--param"),
-        data_format=data_format,
-        name=name,
-        description=description,
-        max_records_per_task=max_records_per_task,
-        shard_retries=shard_retries,
-    )
+    keywords = _keywords(submission)
     with terminal.client() as client:
-        _Run(terminal, client, bos_uri, target, ordered=ordered).run(
-            parameters, limits, stops=on_terminate == "stop"
-        )
+        job_run = _Run(terminal, client, submission.bos_uri, target, ordered=ordered)
+        limits = {"timeout": timeout, "poll_interval": poll_interval}
+        job_run.run(keywords, limits, stops=on_terminate == "stop")
 
 
 class _Run:
@@ -197,8 +160,7 @@ class _Run:
             self._show({"error": "KeyboardInterrupt", "message": "Interrupted"}, terminal.interrupt_code)
             raise
         except (QfTasksError, OSError) as error:
-            code = exit_code_of(type(error)) if isinstance(error, QfTasksError) else FAILED
-            self._show(as_object(terminal, error), code)
+            self._show(as_object(terminal, error), exit_code_of([type(error).__name__]))
             raise
         is_done = self._status is not None and self._status.state == "Done"
         terminal.exit_code = 0 if is_done else FAILED
@@ -259,10 +221,9 @@ class _Run:
     ),
     ids=False,
 )
-def status(context: typer.Context, bos_uri: JobUri) -> None:
+def status(terminal: Terminal, bos_uri: JobUri) -> None:
     """Show how far a job is: records, tasks, tokens, remaining time."""
-    terminal = terminal_of(context)
-    with terminal.client() as client, progress.shown(terminal, progress.Step(terminal, "Reading the job")):
+    with terminal.client() as client, progress.step(terminal, "Reading the job"):
         found = client.job(bos_uri).status()
     show_status(terminal, found)
 
@@ -276,10 +237,10 @@ def status(context: typer.Context, bos_uri: JobUri) -> None:
     ids=False,
 )
 def retry_failures(
-    context: typer.Context,
+    terminal: Terminal,
     bos_uri: JobUri,
     *,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until all tasks have ended.")] = False,
+    wait: _Wait = False,
     timeout: options.Timeout = "25h",
     poll_interval: options.PollInterval = "30s",
 ) -> None:
@@ -287,36 +248,30 @@ def retry_failures(
 
     The job has to have ended. Afterwards `results` has the newest result of each record.
     """
-    terminal = terminal_of(context)
-    limits = run_limits(timeout, poll_interval)
     with terminal.client() as client:
-        with progress.shown(terminal, progress.Step(terminal, "Reading results")):
+        with progress.step(terminal, "Reading results"):
             job = client.job(bos_uri).retry_failures()
         if wait:
-            _wait(terminal, job, limits)
+            _wait(terminal, job, timeout=timeout, poll_interval=poll_interval)
         else:
             show_status(terminal, job.status())
 
 
-def run_limits(timeout: str, poll_interval: str) -> dict[str, Any]:
-    """Return the keywords of a wait for a job."""
-    return {
-        "timeout": options.time_limit(timeout, "--timeout"),
-        "poll_interval": options.duration(poll_interval, "--poll-interval"),
-    }
+def _keywords(submission: Submission) -> dict[str, Any]:
+    return options.keywords(submission) | {"records": records_in(submission.records)}
 
 
 def _upload_view(terminal: Terminal) -> progress.TransferProgress:
     return progress.TransferProgress(terminal, "Uploading", before="Checking records", after="Creating tasks")
 
 
-def _submitted(client: TaskClient, parameters: dict[str, Any], view: progress.TransferProgress) -> Job:
+def _submitted(client: TaskClient, keywords: dict[str, Any], view: progress.TransferProgress) -> Job:
     """Submit records, and show how the upload goes."""
     with progress.shown(view.terminal, view), note_on_interrupt(SENT):
-        return client.submit(on_progress=view.update, **parameters)
+        return client.submit(on_progress=view.update, **keywords)
 
 
-def _wait(terminal: Terminal, job: Job, limits: dict[str, Any]) -> None:
+def _wait(terminal: Terminal, job: Job, **limits: Any) -> None:
     """Wait until a job has ended, and show how."""
     view = progress.JobProgress(terminal, job.records)
     with note_on_interrupt(_RUNNING), progress.shown(terminal, view):
@@ -328,9 +283,6 @@ def _wait(terminal: Terminal, job: Job, limits: dict[str, Any]) -> None:
 
 def show_status(terminal: Terminal, found: JobStatus) -> None:
     """Print how far a job is."""
-    if terminal.as_json:
-        terminal.show_json(found.model_dump(mode="json"))
-        return
     failed = f", {found.records_failed} failed" if found.records_failed else ""
     terminal.show_fields(
         {
@@ -342,7 +294,8 @@ def show_status(terminal: Terminal, found: JobStatus) -> None:
             "tokens": found.usage,
             "created": found.created,
             "remaining": found.remaining and tables.clock_of(found.remaining.total_seconds()),
-        }
+        },
+        as_json=found,
     )
     note_failures(terminal, found)
 
@@ -358,27 +311,19 @@ def note_failures(terminal: Terminal, found: JobStatus) -> None:
         terminal.note(f"Hint: qf-tasks retry-failures {found.bos_uri} runs what failed again.")
 
 
-def results_of_job(
-    terminal: Terminal,
-    job: Job,
-    target: Path | None,
-    *,
-    failures: bool,
-    ordered: bool,
-    limits: dict[str, Any],
-) -> None:
-    """Write the results of a job as its tasks end, and print how many there are of each outcome."""
+def write_results_of_job(
+    terminal: Terminal, job: Job, target: Path | None, *, failures: bool, **keywords: Any
+) -> Counter[str]:
+    """Write the results of a job as its tasks end, and return how many there are of each outcome."""
     view = progress.JobProgress(terminal, job.records)
     method = job.failures if failures else job.results
     with note_on_interrupt(_RUNNING), progress.shown(terminal, view, beside=target is None):
-        found = method(ordered=ordered, on_progress=view.update, **limits)
-        outcomes = write_results(terminal, found, target, view)
-    report_results(terminal, outcomes, target)
+        return write_results(terminal, method(on_progress=view.update, **keywords), target, view)
 
 
 def stop_job(terminal: Terminal, client: TaskClient, bos_uri: str) -> None:
     """Stop a job, and show what has become of it."""
-    with progress.shown(terminal, progress.Step(terminal, "Stopping")):
+    with progress.step(terminal, "Stopping"):
         found = client.job(bos_uri).stop()
     show_status(terminal, found)
 
@@ -387,7 +332,7 @@ def delete_job(
     terminal: Terminal, client: TaskClient, bos_uri: str, *, data: bool, dry_run: bool, yes: bool
 ) -> None:
     """Show what would be deleted of a job, ask, and delete it."""
-    with progress.shown(terminal, progress.Step(terminal, "Reading the job")):
+    with progress.step(terminal, "Reading the job"):
         job = client.job(bos_uri)
         planned = job.delete(data=data, dry_run=True)
     what = tables.counted(len(planned.tasks), "task")
@@ -399,20 +344,13 @@ def delete_job(
         terminal.note("Nothing was deleted.")
         return
     terminal.note("Deleting cannot be undone.")
-    account = client.account
-    if not yes and not terminal.ask(f"Delete {what} of {account.access_key} at {account.host}?"):
-        terminal.note("Nothing was deleted.")
-        terminal.exit_code = FAILED
-        return
-    with progress.shown(terminal, progress.Step(terminal, "Deleting")):
-        deleted = job.delete(data=data)
-    _show_deletion(terminal, deleted)
+    if yes or terminal.confirm_deletion(what, client.account):
+        with progress.step(terminal, "Deleting"):
+            deleted = job.delete(data=data)
+        _show_deletion(terminal, deleted)
 
 
 def _show_deletion(terminal: Terminal, deletion: JobDeletion) -> None:
-    if terminal.as_json:
-        terminal.show_json(deletion.model_dump(mode="json"))
-    else:
-        terminal.show_rows(({"task_id": task_id} for task_id in deletion.tasks), ("task_id",))
-        if deletion.objects:
-            terminal.note(f"{tables.counted(deletion.objects, 'object')}, {decimal(deletion.bytes)}")
+    terminal.show(deletion, ({"task_id": task_id} for task_id in deletion.tasks), ("task_id",))
+    if deletion.objects:
+        terminal.note(f"{tables.counted(deletion.objects, 'object')}, {decimal(deletion.bytes)}")

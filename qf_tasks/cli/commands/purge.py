@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +10,9 @@ import typer
 
 from qf_tasks.cli import bulk, options, progress, tables
 from qf_tasks.cli.commands.read import PIPED
-from qf_tasks.cli.errors import FAILED
+from qf_tasks.cli.options import option
 from qf_tasks.cli.output import Terminal
-from qf_tasks.cli.registry import command, terminal_of
+from qf_tasks.cli.registry import command
 
 if TYPE_CHECKING:
     from qf_tasks import PurgePlan
@@ -29,20 +30,18 @@ _CRITERIA = "--status, --name, --older-than, --creator, --keep-newest, --stop-fi
     ),
 )
 def purge(
-    context: typer.Context,
+    terminal: Terminal,
     *,
     run_status: options.RunStatuses = None,
     name: options.NamePattern = None,
     older_than: options.OlderThan = None,
     creator: options.Creator = None,
-    keep_newest: Annotated[int, typer.Option(min=0, metavar="N", help="Keep the N newest.")] = 0,
+    keep_newest: Annotated[int, option("N", "Keep the N newest.", min=0)] = 0,
     stop_first: options.StopFirst = False,
     stop_timeout: options.StopTimeout = "5m",
     max_tasks: options.MaxTasks = None,
     dry_run: options.DryRun = False,
-    plan: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Apply a plan that --dry-run --json printed.")
-    ] = None,
+    plan: Annotated[Path | None, option("FILE", "Apply a plan that --dry-run --json printed.")] = None,
     yes: options.Yes = False,
     max_workers: options.MaxWorkers = 8,
     journal: options.Journal = None,
@@ -52,40 +51,30 @@ def purge(
     At least one criterion is required; a task has to meet all that are given. With --json one report, as of
     `delete`; with --dry-run --json the plan, which --plan applies.
     """
-    terminal = terminal_of(context)
-    timeout = options.time_limit(stop_timeout, "--stop-timeout")
-    criteria = options.not_none(
-        run_status=options.states(run_status), name=name, older_than=older_than, creator=creator
-    )
+    criteria = options.not_none(run_status=run_status, name=name, older_than=older_than, creator=creator)
     if plan and (criteria or keep_newest or stop_first):
         raise typer.BadParameter(f"a plan has its criteria; leave out {_CRITERIA}", param_hint="--plan")
-    options.require_answer(terminal, is_needless=yes or dry_run)
-    loaded = _loaded(plan, max_tasks) if plan else None
+    terminal.require_answer(is_needless=yes or dry_run)
+    planned = _loaded(plan, max_tasks) if plan else None
     with terminal.client() as client:
-        with progress.shown(terminal, progress.Step(terminal, "Listing tasks")):
-            planned = loaded or client.plan_purge(
-                **criteria,
-                keep_newest=keep_newest,
-                stop_first=stop_first,
-                max_tasks=max_tasks or options.MAX_TASKS,
-            )
+        if planned is None:
+            with progress.step(terminal, "Listing tasks"):
+                planned = client.plan_purge(
+                    **criteria,
+                    keep_newest=keep_newest,
+                    stop_first=stop_first,
+                    max_tasks=max_tasks or options.MAX_TASKS,
+                )
         _summarize(terminal, planned, previewed=0 if dry_run else _PREVIEWED)
+        tasks = tables.counted(len(planned), "task")
         if dry_run:
-            _show_plan(terminal, planned)
-        elif _is_confirmed(terminal, planned, yes=yes):
-            bulk.run(
-                terminal,
-                "Stopping and deleting" if planned.criteria.stop_first else "Deleting",
-                len(planned),
-                max_workers,
-                lambda on_progress: client.purge(
-                    planned,
-                    stop_timeout=timeout,
-                    max_workers=max_workers,
-                    journal=journal,
-                    on_progress=on_progress,
-                ),
-            )
+            columns = (*_PREVIEW, "create_time", "finish_time")
+            rows = (tables.task_row(task, {*columns, *PIPED}) for task in planned)
+            terminal.show(planned, rows, columns, piped=PIPED)
+        elif yes or not len(planned) or terminal.confirm_deletion(tasks, planned.account):
+            doing = "Stopping and deleting" if planned.criteria.stop_first else "Deleting"
+            work = partial(client.purge, planned, stop_timeout=stop_timeout, journal=journal)
+            bulk.run(terminal, doing, len(planned), max_workers, work)
 
 
 def _loaded(path: Path, max_tasks: int | None) -> PurgePlan:
@@ -101,15 +90,6 @@ def _loaded(path: Path, max_tasks: int | None) -> PurgePlan:
     if max_tasks and len(plan) > max_tasks:
         raise typer.BadParameter(f"{path} has {len(plan)} tasks", param_hint="--max-tasks")
     return plan
-
-
-def _show_plan(terminal: Terminal, plan: PurgePlan) -> None:
-    if terminal.as_json:
-        terminal.show_json(plan.model_dump(mode="json"))
-    else:
-        columns = (*_PREVIEW, "create_time", "finish_time")
-        rows = (tables.task_row(task, {*columns, *PIPED}) for task in plan)
-        terminal.show_rows(rows, columns, piped=PIPED)
 
 
 def _summarize(terminal: Terminal, plan: PurgePlan, *, previewed: int) -> None:
@@ -129,15 +109,3 @@ def _summarize(terminal: Terminal, plan: PurgePlan, *, previewed: int) -> None:
     if active := sum(not task.is_final for task in plan):
         terminal.note(f"Still active, will be stopped first: {active}")
     terminal.note("Deleting cannot be undone. Deleting a task may not delete its output in BOS.")
-
-
-def _is_confirmed(terminal: Terminal, plan: PurgePlan, *, yes: bool) -> bool:
-    """Return whether the user wants it, by option or by answer."""
-    if yes or not len(plan):
-        return True
-    account = plan.account
-    if terminal.ask(f"Delete {tables.counted(len(plan), 'task')} of {account.access_key} at {account.host}?"):
-        return True
-    terminal.note("Nothing was deleted.")
-    terminal.exit_code = FAILED
-    return False

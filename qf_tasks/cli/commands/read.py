@@ -12,8 +12,10 @@ from rich.live import Live
 
 from qf_tasks.cli import completion, ids, options, progress, tables
 from qf_tasks.cli.lookup import Lookup
+from qf_tasks.cli.options import flag, option
 from qf_tasks.cli.output import Terminal
-from qf_tasks.cli.registry import command, terminal_of
+from qf_tasks.cli.registry import command
+from qf_tasks.durations import parse_duration
 
 if TYPE_CHECKING:
     from qf_tasks import Account, SupportedModels, Task
@@ -32,18 +34,16 @@ PIPED = ("task_id", "run_status", "name", "progress", "create_time", "finish_tim
         "qf-tasks list -q --status failed | qf-tasks get - --json",
     ),
 )
-def get(context: typer.Context, task_ids: options.Ids, *, max_tasks: options.MaxTasks = None) -> None:
+def get(terminal: Terminal, task_ids: options.Ids, *, max_tasks: options.MaxTasks = None) -> None:
     """Show tasks with all their fields.
 
     With --json always one object: {"account", "tasks": [...], "errors": [...]}, where each error has the
     task_id that it belongs to. Alias: describe.
     """
-    terminal = terminal_of(context)
     wanted, found = ids.read(task_ids, max_tasks), Lookup()
     with terminal.client() as client:
-        step = progress.Step(terminal, f"Reading {tables.counted(len(wanted), 'task')}")
         try:
-            with progress.shown(terminal, step):
+            with progress.step(terminal, f"Reading {tables.counted(len(wanted), 'task')}"):
                 found.read(client, wanted)
         finally:
             _show_found(terminal, found, client.account)
@@ -64,6 +64,25 @@ def _show_found(terminal: Terminal, found: Lookup, account: Account) -> None:
     found.report_errors(terminal)
 
 
+def _names(columns: str) -> list[str]:
+    return [name.strip().lower() for name in columns.split(",") if name.strip()]
+
+
+def _check_columns(columns: str | None) -> str | None:
+    for name in _names(columns or ""):
+        if name not in tables.TASK_FIELDS:
+            known = ", ".join(tables.TASK_FIELDS)
+            raise typer.BadParameter(f"there is no column {name!r}; there are {known}")
+    return columns
+
+
+def _check_sort(column: str | None) -> str | None:
+    if "," in (column or ""):
+        raise typer.BadParameter("one column, such as -create_time")
+    _check_columns(column and column.removeprefix("-"))
+    return column
+
+
 @command(
     "list",
     "ls",
@@ -73,7 +92,7 @@ def _show_found(terminal: Terminal, found: Lookup, account: Account) -> None:
     ),
 )
 def list_(
-    context: typer.Context,
+    terminal: Terminal,
     *,
     run_status: options.RunStatuses = None,
     name: options.NamePattern = None,
@@ -82,18 +101,20 @@ def list_(
     newer_than: options.NewerThan = None,
     sort: Annotated[
         str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Sort by a column; -COLUMN in descending order.",
+        option(
+            "COLUMN",
+            "Sort by a column; -COLUMN in descending order.",
             autocompletion=completion.columns,
+            callback=_check_sort,
         ),
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(
-            metavar="COLUMNS",
-            help="Show these columns, such as task_id,age,name,output_uri.",
+        option(
+            "COLUMNS",
+            "Show these columns, such as task_id,age,name,output_uri.",
             autocompletion=completion.columns,
+            callback=_check_columns,
         ),
     ] = None,
     newest_first: Annotated[
@@ -101,36 +122,23 @@ def list_(
     ] = True,
     limit: Annotated[
         int | None,
-        typer.Option(
-            min=0,
-            metavar="N",
-            help=f"Show at most N tasks; 0 for all.  [default: {_TABLE_LIMIT} in a table, else all]",
+        option(
+            "N", f"Show at most N tasks; 0 for all.  [default: {_TABLE_LIMIT} in a table, else all]", min=0
         ),
     ] = None,
-    page_size: Annotated[int, typer.Option(min=1, max=100, metavar="N", help="Tasks per request.")] = 100,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show the table again and again until Ctrl-C.")
-    ] = False,
-    interval: Annotated[
-        str, typer.Option(metavar="DURATION", help="How often --watch updates the table.")
-    ] = "5s",
+    page_size: Annotated[int, option("N", "Tasks per request.", min=1, max=100)] = 100,
+    watch: Annotated[bool, flag("--watch", "Show the table again and again until Ctrl-C.")] = False,
+    interval: Annotated[str, options.duration("How often --watch updates the table.")] = "5s",
 ) -> None:
     """List the account's tasks, newest first.
 
     On a terminal a table of the newest 100. In a pipe all tasks as tab-separated values: id, state, name,
     records done, created, ended, endpoint. With --json a list of all tasks. Alias: ls.
     """
-    terminal = terminal_of(context)
-    chosen = _columns(columns, "--columns")
-    descending, key = _sorting(sort)
-    pause = options.duration(interval, "--interval")
     criteria = options.not_none(
-        run_status=options.states(run_status),
-        name=name,
-        creator=creator,
-        older_than=older_than,
-        newer_than=newer_than,
+        run_status=run_status, name=name, creator=creator, older_than=older_than, newer_than=newer_than
     )
+    chosen = _names(columns or "")
     is_table = terminal.out.is_terminal and not (terminal.as_json or terminal.ids_only)
     most = _TABLE_LIMIT if limit is None and is_table else limit or None
     if watch and not (is_table and terminal.can_animate):
@@ -141,23 +149,22 @@ def list_(
 
         def listed() -> Iterator[Task]:
             tasks = client.list(**criteria, newest_first=newest_first, page_size=page_size)
-            return iter(sorted(tasks, key=key, reverse=descending)) if key else tasks
+            return iter(_sorted(tasks, sort)) if sort else tasks
 
         if watch:
-            _watch(terminal, listed, chosen or _TABLE, most, pause)
+            _watch(terminal, listed, chosen or _TABLE, most, parse_duration(interval) or 0)
             return
         tasks = listed()
-        with progress.shown(terminal, progress.Step(terminal, "Listing tasks")):
-            first = [*islice(tasks, most)] if is_table else [*islice(tasks, 1)]
-        shown = first if is_table else islice(chain(first, tasks), most)
-        _show_listed(terminal, shown, chosen)
+        with progress.step(terminal, "Listing tasks"):
+            first = [*islice(tasks, most if is_table else 1)]
+        _show_listed(terminal, first if is_table else islice(chain(first, tasks), most), chosen)
         if is_table and not first:
             terminal.note("No tasks match.")
         if is_table and limit is None and next(tasks, None):
             terminal.note(f"Only the first {_TABLE_LIMIT} tasks are shown; --limit 0 shows all.")
 
 
-def _show_listed(terminal: Terminal, tasks: Iterator[Task] | list[Task], chosen: Sequence[str]) -> None:
+def _show_listed(terminal: Terminal, tasks: Iterable[Task], chosen: Sequence[str]) -> None:
     seen: list[str] = []
 
     def rows(columns: Iterable[str]) -> Iterator[tables.Row]:
@@ -166,9 +173,9 @@ def _show_listed(terminal: Terminal, tasks: Iterator[Task] | list[Task], chosen:
             yield tables.task_row(task, {*columns, "task_id"})
 
     if terminal.as_json:
-        terminal.show_json([task.model_dump(mode="json") for task in tasks])
+        terminal.show_json([*tasks])
     elif terminal.ids_only:
-        terminal.show_rows(rows(("task_id",)), ("task_id",))
+        terminal.show_rows(rows(()), ("task_id",))
     else:
         columns = chosen or _TABLE
         terminal.show_rows(rows({*columns, *PIPED}), columns, piped=chosen or PIPED)
@@ -188,63 +195,38 @@ def _watch(
         with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
             while True:
                 lines = max(console.height - 2, 1)
-                rows = [
-                    tables.cells(tables.task_row(task, columns), columns)
-                    for task in islice(listed(), min(limit or lines, lines))
-                ]
-                live.update(
-                    tables.table(columns, rows, console.width) if rows else "No tasks match.", refresh=True
-                )
+                tasks = islice(listed(), min(limit or lines, lines))
+                rows = [tables.cells(tables.task_row(task, columns), columns) for task in tasks]
+                table = tables.table(columns, rows, console.width) if rows else "No tasks match."
+                live.update(table, refresh=True)
                 time.sleep(pause)
     except KeyboardInterrupt:
         terminal.interrupts = 0
 
 
-def _columns(text: str | None, option: str) -> list[str]:
-    """Return the columns that are named, none if none are."""
-    names = [name.strip().lower() for name in (text or "").split(",") if name.strip()]
-    for name in names:
-        if name not in tables.TASK_FIELDS:
-            raise typer.BadParameter(
-                f"there is no column {name!r}; there are {', '.join(tables.TASK_FIELDS)}", param_hint=option
-            )
-    return names
-
-
-def _sorting(text: str | None) -> tuple[bool, Callable[[Task], tuple[bool, object]] | None]:
-    """Return whether the order is descending, and the key; a task without a value comes last."""
-    if not text:
-        return False, None
-    descending = text.startswith("-")
-    [column] = _columns(text.removeprefix("-"), "--sort") or [""]
-    is_age = column == "age"
-    field = "create_time" if is_age else column
-    descending ^= is_age  # the oldest has the earliest time
+def _sorted(tasks: Iterable[Task], sort: str) -> list[Task]:
+    """Return tasks in the order of a column, or of `-COLUMN`; those without a value come last."""
+    column = sort.removeprefix("-").strip().lower()
+    descending = sort.startswith("-") ^ (column == "age")  # the oldest has the earliest time
+    field = "create_time" if column == "age" else column
 
     def key(task: Task) -> tuple[bool, object]:
         value = getattr(task, field)
         return (value is None) ^ descending, "" if value is None else value
 
-    return descending, key
+    return sorted(tasks, key=key, reverse=descending)
 
 
 @command("models", examples=("qf-tasks models", "qf-tasks models -q"))
-def models(context: typer.Context) -> None:
+def models(terminal: Terminal) -> None:
     """List the model versions that batch inference supports.
 
     Pass the id of one to `create --model-id`.
     """
-    terminal = terminal_of(context)
-    with (
-        terminal.client() as client,
-        progress.shown(terminal, progress.Step(terminal, "Listing models")),
-    ):
+    with terminal.client() as client, progress.step(terminal, "Listing models"):
         supported = client.models()
-    if terminal.as_json:
-        terminal.show_json(supported.model_dump(mode="json"))
-    else:
-        columns = ("model_version_id", "model_version_name", "kind", "model_id", "model_name")
-        terminal.show_rows(_versions(supported), columns)
+    columns = ("model_version_id", "model_version_name", "kind", "model_id", "model_name")
+    terminal.show(supported, _versions(supported), columns)
 
 
 def _versions(supported: SupportedModels) -> Iterator[tables.Row]:

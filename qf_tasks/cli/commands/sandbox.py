@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qf_tasks.cli import options
+from qf_tasks.cli.options import duration, flag, option
 from qf_tasks.cli.output import Terminal
-from qf_tasks.cli.registry import command, terminal_of
+from qf_tasks.cli.registry import command
+from qf_tasks.durations import parse_duration
 
 if TYPE_CHECKING:
     from qf_tasks.sandbox import Sandbox
@@ -38,31 +38,21 @@ _FIXED_SECRET_KEY = "sandbox-secret-key-0000000000001"  # noqa: S105
     settings=False,
 )
 def sandbox(
-    context: typer.Context,
+    terminal: Terminal,
     *,
-    port: Annotated[
-        int, typer.Option(min=0, max=65_535, metavar="N", help="The port; 0 chooses a free one.")
-    ] = 0,
-    speed: Annotated[
-        float, typer.Option(min=0, metavar="X", help="The clock runs at X times real time; 0 stops it.")
-    ] = 1,
-    tasks: Annotated[int, typer.Option(min=0, metavar="N", help="Start with N tasks, in all states.")] = 10,
-    faults: Annotated[
-        float, typer.Option(min=0, max=1, metavar="RATE", help="The share of requests that fail.")
-    ] = 0,
-    delay: Annotated[str, typer.Option(metavar="DURATION", help="How long each request takes.")] = "0s",
+    port: Annotated[int, option("N", "The port; 0 chooses a free one.", min=0, max=65_535)] = 0,
+    speed: Annotated[float, option("X", "The clock runs at X times real time; 0 stops it.", min=0)] = 1,
+    tasks: Annotated[int, option("N", "Start with N tasks, in all states.", min=0)] = 10,
+    faults: Annotated[float, option("RATE", "The share of requests that fail.", min=0, max=1)] = 0,
+    delay: Annotated[str, duration("How long each request takes.")] = "0s",
     directory: Annotated[
         Path | None,
         typer.Option(
             "--dir", metavar="PATH", file_okay=False, help="Keep objects here, as PATH/<bucket>/<key>."
         ),
     ] = None,
-    fixed_key: Annotated[
-        bool, typer.Option("--fixed-key", help="Use the same made-up key pair at every start.")
-    ] = False,
-    env_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the variables to a .env file, too.")
-    ] = None,
+    fixed_key: Annotated[bool, flag("--fixed-key", "Use the same made-up key pair at every start.")] = False,
+    env_file: Annotated[Path | None, option("FILE", "Write the variables to a .env file, too.")] = None,
 ) -> None:
     """Serve a local copy of the service until Ctrl-C.
 
@@ -72,13 +62,11 @@ def sandbox(
     """
     from qf_tasks.sandbox import Sandbox
 
-    terminal = terminal_of(context)
     reject_settings(terminal)
-    request_time = options.duration(delay, "--delay")
     with Sandbox(
         port=port,
         speed=speed,
-        service_time=request_time,
+        service_time=parse_duration(delay) or 0,
         directory=directory,
         access_key=_FIXED_ACCESS_KEY if fixed_key else None,
         secret_key=_FIXED_SECRET_KEY if fixed_key else None,
@@ -105,13 +93,13 @@ def sandbox(
 
 def reject_settings(terminal: Terminal) -> None:
     """Reject options on settings that were given before the command, which has no use for them."""
-    for option, value in (
+    for name, value in (
         ("--profile", terminal.profile),
         ("--config", terminal.config_file),
         ("--env-file", terminal.env_file),
     ):
         if value:
-            raise typer.BadParameter("the sandbox has keys of its own", param_hint=option)
+            raise typer.BadParameter("the sandbox has keys of its own", param_hint=name)
 
 
 def _write(path: Path, variables: dict[str, str]) -> None:
@@ -144,24 +132,16 @@ def _add_faults(running: Sandbox, rate: float) -> None:
 
 def _log_requests(terminal: Terminal, running: Sandbox) -> None:
     """Print each request when it has been answered, until a signal comes."""
-    last: object = None
+    seen: list[Any] = []
     while True:
         requests = running.requests
-        for request in _after(requests, last):
+        # The oldest are dropped some time, so count from the last one that was printed.
+        start = requests.index(seen[-1]) + 1 if seen and seen[-1] in requests else 0
+        for request in requests[start:]:
             moment = datetime.now(UTC).astimezone().strftime("%H:%M:%S")
             status = "cut off" if request.status is None else request.status
             task_id = request.params.get("taskId", "") if isinstance(request.params, dict) else ""
             reason = f"  {request.refused}" if request.refused else ""
             terminal.note(f"{moment}  {status}  {request.action or request.path}  {task_id}{reason}".rstrip())
-        last = requests[-1] if requests else last
+        seen = requests
         time.sleep(_LOG_INTERVAL)
-
-
-def _after(requests: Sequence[Any], last: object) -> Iterator[Any]:
-    """Return the requests that came after the last one seen; the oldest are dropped some time."""
-    newer = 0
-    for request in reversed(requests):
-        if request is last:
-            break
-        newer += 1
-    return iter(requests[len(requests) - newer :])

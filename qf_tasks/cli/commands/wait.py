@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from qf_tasks.cli import completion, ids, options, progress, tables
 from qf_tasks.cli.commands.read import PIPED
 from qf_tasks.cli.errors import FAILED, as_object
 from qf_tasks.cli.lookup import Lookup
+from qf_tasks.cli.options import flag
 from qf_tasks.cli.output import Terminal
-from qf_tasks.cli.registry import command, terminal_of
+from qf_tasks.cli.registry import command
 from qf_tasks.errors import QfTasksError
 
 if TYPE_CHECKING:
@@ -30,14 +29,12 @@ _TABLE = ("task_id", "run_status", "records_done", "age", "name")
     ),
 )
 def wait(
-    context: typer.Context,
+    terminal: Terminal,
     task_ids: options.Ids,
     *,
     timeout: options.Timeout = "25h",
     poll_interval: options.PollInterval = "30s",
-    events: Annotated[
-        bool, typer.Option("--events", help="Print each change as a line of JSON (NDJSON).")
-    ] = False,
+    events: Annotated[bool, flag("--events", "Print each change as a line of JSON (NDJSON).")] = False,
     max_tasks: options.MaxTasks = None,
 ) -> None:
     """Wait until all tasks end, then show their final states.
@@ -46,13 +43,10 @@ def wait(
     --events an object a line: {"event": "task", "task"} at each change of state or progress, {"event":
     "error", "error"}, and at last {"event": "end", "done", "failed", "pending"} with ids.
     """
-    terminal = terminal_of(context)
     wanted = ids.read(task_ids, max_tasks)
-    wait_time = options.time_limit(timeout, "--timeout")
-    interval = options.duration(poll_interval, "--poll-interval")
     terminal.as_json |= events
     with terminal.client() as client:
-        Watch(terminal, client, wanted, events=events).run(wait_time, interval)
+        Watch(terminal, client, wanted, events=events).run(timeout, poll_interval)
 
 
 class Watch:
@@ -74,7 +68,7 @@ class Watch:
         self._view = progress.WaitProgress(terminal, len(task_ids))
         self._found = Lookup(not_created=list(not_created))
 
-    def run(self, timeout: float | None, poll_interval: float) -> None:
+    def run(self, timeout: str | None, poll_interval: str) -> None:
         """Wait until all have ended, and print them."""
         try:
             with progress.shown(self._terminal, self._view):
@@ -96,7 +90,7 @@ class Watch:
     def _on_change(self, task: Task) -> None:
         self._view.update(task)
         if self._events:
-            self._print_event("task", task=task.model_dump(mode="json"))
+            self._print_event("task", task=task)
 
     def _show(self, failure: QfTasksError | None) -> None:
         terminal, tasks = self._terminal, self._view.tasks
@@ -128,13 +122,10 @@ class Watch:
     def _end_events(self, failure: QfTasksError | None) -> None:
         for error in self._found.errors + ([failure] if failure else []):
             self._print_event("error", error=as_object(self._terminal, error))
-        tasks = self._view.tasks
-        self._print_event(
-            "end",
-            done=[task.task_id for task in tasks if task.is_success],
-            failed=[task.task_id for task in tasks if task.is_final and not task.is_success],
-            pending=[task.task_id for task in tasks if not task.is_final],
-        )
+        ids: dict[str, list[str]] = {"done": [], "failed": [], "pending": []}
+        for task in self._view.tasks:
+            ids["done" if task.is_success else "failed" if task.is_final else "pending"].append(task.task_id)
+        self._print_event("end", **ids)
 
     def _print_event(self, event: str, **details: object) -> None:
         moment = datetime.now(UTC).isoformat(timespec="seconds")
