@@ -522,7 +522,7 @@ class TaskClient(BaseClient):
         """Upload a set of records of any size, create its first tasks, and return the job.
 
         The records are run as one task, or as many as the limits of the service require; `job.run()` and
-        `job.results()` create the others as slots become free, or as the service can be reached again. All
+        `job.results()` create the others when slots are free and the service can be reached. All
         records are checked before anything is sent. The same call again, after a failure or in another
         program, returns the same job.
 

@@ -39,7 +39,7 @@ _MAX_QUOTED = 80
 
 
 class Shard(NamedTuple):
-    """Records that follow each other in a file, from an offset on; named by their position and content."""
+    """Consecutive records in a file, from an offset on; named by their position and content."""
 
     name: str
     offset: int
@@ -86,7 +86,7 @@ def shards(records: object, file: BinaryIO, max_records: int | None = None) -> I
         max_records: Start another shard after this many records, and after each multiple of it.
 
     Raises:
-        InvalidRecordError: A record is invalid; the file has then not the whole set.
+        InvalidRecordError: A record is invalid; the file is then incomplete.
         InvalidArgumentError: `records` is nothing that holds records, or holds none.
     """
     open_shard: _OpenShard | None = None

@@ -54,7 +54,7 @@ class LazyStore:
                 self._opened.close()
 
     def _sleep_until_closed(self, seconds: float) -> None:
-        """Wait for some seconds.
+        """Wait, or until the store is closed.
 
         Raises:
             QfTasksError: The store was closed before they had passed.

@@ -41,12 +41,12 @@ _CHUNK = 1 << 20
 
 def upload(store: ObjectStore, records: object, directory: BosUri, on_progress: OnProgress) -> Upload:
     """Send a set of records as one or more objects, after all of it has been validated."""
-    with TemporaryFile() as file:  # has no name, so that nothing is left of it however the program ends
+    with TemporaryFile() as file:  # without a name, so that nothing remains however the program ends
         parts = list(islice(jsonl.shards(records, file), jsonl.MAX_FILES + 1))
         if len(parts) > jsonl.MAX_FILES:
             raise InvalidArgumentError(
                 f"records exceed the limits of one task: {jsonl.MAX_BYTES} bytes in {jsonl.MAX_FILES} files",
-                hint="client.submit(records) runs them as several tasks; data.plan(records) says how many.",
+                hint="client.submit() runs them as several tasks; data.plan(records) returns how many.",
             )
         targets = {directory.child(part.name): part for part in parts}
         sent = send(store, directory, file, targets, on_progress)

@@ -54,7 +54,7 @@ class JobOperations:
         return [*self._parts]
 
     async def begin(self) -> None:
-        """Create tasks while there are free slots; what fails for the time being is left to a run."""
+        """Create tasks while there are free slots; after a temporary failure, a run creates the others."""
         try:
             await Run(self._api, self.files, self._parts, run_options(None, 30.0, None)).begin()
         except QfTasksError as error:

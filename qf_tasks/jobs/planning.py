@@ -31,7 +31,7 @@ def prepare(
     existing = files.find(directory)
     if existing:
         _check_same(existing, Manifest.of(directory, parameters, existing.shards))
-    with TemporaryFile() as file:  # has no name, so that nothing is left of it however the program ends
+    with TemporaryFile() as file:  # without a name, so that nothing remains however the program ends
         if (source := prepared_directory(records)) is not None:
             shards = _prepared_shards(files, source, directory, parameters.max_records_per_task)
             parts: dict[BosUri, jsonl.Shard] = {}
