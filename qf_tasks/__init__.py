@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from qf_tasks._operations.arguments import TaskLike as TaskLike
     from qf_tasks.async_client import AsyncTaskClient as AsyncTaskClient
     from qf_tasks.client import TaskClient as TaskClient
+    from qf_tasks.data.facades import AsyncData as AsyncData
+    from qf_tasks.data.facades import Data as Data
     from qf_tasks.data.models import Record as Record
     from qf_tasks.data.models import Result as Result
     from qf_tasks.data.models import Upload as Upload
@@ -71,6 +73,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "async_client": ("AsyncTaskClient",),
     "client": ("TaskClient",),
+    "data.facades": ("AsyncData", "Data"),
     "data.models": ("Record", "Result", "Upload", "UploadPlan"),
     "durations": ("Duration",),
     "errors": (

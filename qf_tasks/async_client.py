@@ -335,11 +335,11 @@ class AsyncTaskClient(BaseClient):
 
     async def close(self) -> None:
         """Wait for requests in flight, then end the threads and close the connections."""
+        self._store.close()  # ends pauses between its requests, for which the runtime would wait
         try:
             await self._runtime.close()
         finally:
             self._transport.close()
-            self._store.close()
 
     aclose = close  # for contextlib.aclosing()
 

@@ -207,10 +207,10 @@ class TaskClient(BaseClient):
 
         Args:
             task: A task or its id.
-            stop_first: Stop a queuing or running task and wait until it has ended.
+            stop_first: Stop a queuing or running task and wait until it has ended; default False.
             stop_timeout: How long to wait for that: seconds, a `timedelta` or text with a unit; None waits
                 without a limit; default 300 s.
-            missing_ok: Treat a missing task as deleted.
+            missing_ok: Treat a missing task as deleted; default False.
 
         Raises:
             TaskStateError: The task is still active and `stop_first` is False, or its state is unknown.
@@ -247,7 +247,8 @@ class TaskClient(BaseClient):
             older_than: Tasks whose create and finish times are both before that. A task without a time is
                 never old.
             newer_than: Tasks that were created after that.
-            newest_first: Order by creation; that the service orders by it is inferred.
+            newest_first: Newest first, else oldest first; default True. That the service orders by creation
+                is inferred.
             limit: The largest number of tasks; default all.
             page_size: Tasks per request, 1 to 100; default 100, the limit of the service.
 
@@ -317,7 +318,7 @@ class TaskClient(BaseClient):
                 default 25 hours. The last poll may take a second longer.
             poll_interval: The longest pause between polls, at least 0.1 s; the first is 1 s; default 30 s.
             on_change: Called with the task at the first poll, and when its state or progress has changed.
-            raise_on_failure: Raise if it ends as Failed, Expired or Stopped.
+            raise_on_failure: Raise if it ends as Failed, Expired or Stopped; default True.
 
         Raises:
             TaskFailedError: It did not end as Done.
@@ -409,14 +410,14 @@ class TaskClient(BaseClient):
 
         Args:
             tasks: Ids or tasks, read to their end before the first request; each is deleted once.
-            stop_first: Stop queuing and running tasks and wait until they have ended.
+            stop_first: Stop queuing and running tasks and wait until they have ended; default False.
             stop_timeout: How long to wait for that, for each task: seconds, a `timedelta` or text with a
                 unit; None waits without a limit; default 300 s.
-            missing_ok: Treat a missing task as deleted.
+            missing_ok: Treat a missing task as deleted; default False.
             max_workers: How many at a time, 1 to 64; default 8.
             journal: A file that logs each task before it is deleted and the outcome after, as JSON lines.
-                After a run that was killed, a run with the same journal first looks up what that one left
-                open.
+                After a run that was killed, a run with the same journal first looks up the tasks whose
+                outcome is missing.
             on_progress: Called in this thread with each outcome as it arrives, the number so far, and the
                 number of all tasks.
 
@@ -457,8 +458,8 @@ class TaskClient(BaseClient):
             creator: The whole name of who created it.
             keep_newest: Keep this many of the newest that match by state, name and creator, whatever their
                 age; tasks without a create time are then kept too. Default 0.
-            stop_first: Select tasks that have not ended too; `purge` stops them first. Tasks in an unknown
-                state are never selected.
+            stop_first: Select tasks that have not ended too; `purge` stops them first. Default False. Tasks
+                in an unknown state are never selected.
             max_tasks: The largest number of tasks in a plan; default 1000.
 
         Raises:
@@ -521,30 +522,32 @@ class TaskClient(BaseClient):
         """Upload a set of records of any size, create its first tasks, and return the job.
 
         The records are run as one task, or as many as the limits of the service require; `job.run()` and
-        `job.results()` create the others as slots become free. All records are checked before anything is
-        sent. The same call again, after a failure or in another program, returns the same job.
+        `job.results()` create the others as slots become free, or as the service can be reached again. All
+        records are checked before anything is sent. The same call again, after a failure or in another
+        program, returns the same job.
 
         Args:
             records: As in `data.upload`; ids are unique in the whole set. Or the address of a directory of
-                JSON Lines that is there already, `bos:/bucket/folder/`, each record with an id: it is used in
-                place, as one task if it is within the limits, or else one for each of its directories.
+                JSON Lines in BOS, `bos:/bucket/folder/`, in which each record has an id. It is used in place:
+                as one task if it is within the limits, otherwise as one task for each of its directories.
             bos_uri: A directory for this job alone, `bos:/bucket/folder/`: records, results and state.
             endpoint: A preset service, such as `"ernie-x1-turbo-32k"`; exclusive with `model_id`.
             model_id: A model version (`amv-…`), or one that `models()` lists; exclusive with `endpoint`.
             inference_params: Sampling parameters of the model, such as `{"temperature": 0.2}`.
             data_format: `"default"`, `"src_tgt"` or `"role"`; default: the service's.
             name: 2 to 20 characters; default: that of the directory.
-            description: Of each task, up to some 400 characters.
-            max_records_per_task: Make smaller tasks than the limits require, so that results come earlier.
-            shard_retries: How often a task that failed or expired is tried again; 0 to 10, default 1.
-            on_progress: Called with the bytes that are uploaded, and with all bytes.
+            description: Of each task; up to 450 characters, to which its idempotency key is added.
+            max_records_per_task: Make smaller tasks than the limits require, so that results come earlier;
+                default None, only the limits of the service.
+            shard_retries: How often a shard whose task failed or expired is retried; 0 to 10, default 1.
+            on_progress: Called with the bytes uploaded and the total.
 
         Raises:
             InvalidRecordError: A record is invalid; nothing was sent.
             InvalidArgumentError: `bos_uri` has other objects, or a job with other records or parameters;
                 nothing was sent.
             NotFoundError: There is no such bucket.
-            QfTasksError: See the tree in `qf_tasks.errors`; the same call continues.
+            QfTasksError: See the tree in `qf_tasks.errors`; calling it again continues.
         """
         submission = facades.Submission(
             records,
@@ -568,7 +571,7 @@ class TaskClient(BaseClient):
             bos_uri: The directory that it was submitted with.
 
         Raises:
-            InvalidArgumentError: `bos_uri` is no directory, or its `job.json` is damaged.
+            InvalidArgumentError: `bos_uri` is not a directory, or its `job.json` is damaged.
             NotFoundError: There is no job.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """

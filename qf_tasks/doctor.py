@@ -100,7 +100,7 @@ def diagnose(*, bos_uri: str | None = None, **keywords: Unpack[Keywords]) -> Dia
         **keywords: As those of `TaskClient`.
 
     Raises:
-        InvalidArgumentError: A keyword is unknown, blank or of the wrong type, or `bos_uri` is no directory.
+        InvalidArgumentError: A keyword is unknown, blank or of the wrong type, or `bos_uri` not a directory.
     """
     keywords = hide(keywords)
     directory = None if bos_uri is None else _directory(bos_uri)

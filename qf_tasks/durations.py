@@ -17,7 +17,7 @@ _HINT = "Pass seconds as a number, a timedelta, or text with a unit: '90s', '5m'
 
 
 def parse_duration(text: str) -> float | None:
-    """Return the seconds in text such as `"90s"` or `"1.5h"`; None where it has no unit or is no duration.
+    """Return the seconds in text such as `"90s"` or `"1.5h"`; None if it has no unit or is not a duration.
 
     Units are s, m, h, d and w, in either case; white space is allowed around the number and the unit.
     """

@@ -226,7 +226,7 @@ def test_every_command_is_in_the_readme() -> None:
 
 def test_every_option_that_is_mentioned_exists() -> None:
     known = {"--version"}.union(*(map(options_of, COMMAND_LINE.commands)))
-    programs = {"--only", "--json", "--quick"}  # of the benchmarks
+    programs = {"--only", "--json", "--docs", "--quick"}  # of the benchmarks
 
     for page, text in PAGES.items():
         if page.endswith("CONTRIBUTING.md"):

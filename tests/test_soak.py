@@ -82,10 +82,11 @@ class _Awaitable:
             yield task
 
 
-async def _work(account: Account, client: Any, worker: str, cycles: int) -> None:
+async def _work(account: Account, client: Any, number: int, worker: int, cycles: int) -> None:
     for cycle in range(cycles):
         await _stop_and_delete_a_task(account, client)
-        await _create_a_task(account, client, f"{worker}.{cycle}", keep=cycle % 4 == 0)
+        name = f"{number}.{worker}.{cycle}"
+        await _create_a_task(account, client, name, keep=(worker + cycle) % 4 == 0)
 
 
 async def _stop_and_delete_a_task(account: Account, client: Any) -> None:
@@ -118,7 +119,7 @@ async def _create_a_task(account: Account, client: Any, name: str, *, keep: bool
 
 def _round_of_threads(account: Account, client: TaskClient, number: int) -> None:
     def run(thread: int) -> None:
-        blocking.run(_work(account, _Awaitable(client), f"{number}.{thread}", CYCLES_OF_A_THREAD))
+        blocking.run(_work(account, _Awaitable(client), number, thread, CYCLES_OF_A_THREAD))
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(run, range(THREADS)))
@@ -126,9 +127,7 @@ def _round_of_threads(account: Account, client: TaskClient, number: int) -> None
 
 def _round_of_coroutines(account: Account, client: Any, number: int) -> Coroutine[Any, Any, Any]:
     async def run_all() -> None:
-        works = (
-            _work(account, client, f"{number}.{index}", CYCLES_OF_A_COROUTINE) for index in range(COROUTINES)
-        )
+        works = (_work(account, client, number, index, CYCLES_OF_A_COROUTINE) for index in range(COROUTINES))
         await asyncio.gather(*works)
 
     return run_all()

@@ -1,4 +1,4 @@
-"""What operations need of the outside: requests, time, locks, concurrency.
+"""What operations need from outside: requests, time, locks, concurrency.
 
 Operations reach nothing else, so they run unchanged without an event loop or on one.
 """
@@ -126,7 +126,7 @@ class Api:
     async def call(
         self, action: str, params: Mapping[str, Any], before_attempt: BeforeAttempt | None = None
     ) -> Response:
-        """Send an action, with retries as far as they are safe, and return the response.
+        """Send an action, with the retries that are safe, and return the response.
 
         Args:
             before_attempt: Awaited before each attempt; what it raises ends the call.

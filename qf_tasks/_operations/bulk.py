@@ -206,7 +206,7 @@ class BulkRun:
                     await self._api.runtime.notify(self._options.on_progress, outcome, done, len(task_ids))
 
     async def _process_one(self, task_id: str) -> BulkOutcome | None:
-        # In this order, so that a report which is made meanwhile does not miss a task that is in flight.
+        # In this order, so that a report made at the same time does not miss a task that is in flight.
         self._outcomes[task_id] = BulkOutcome(task_id, "unknown")
         if self._is_over:
             del self._outcomes[task_id]

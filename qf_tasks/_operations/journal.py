@@ -1,7 +1,7 @@
 """The journal of a bulk delete: JSON lines on disk, each task before it is deleted and its outcome after.
 
-Whatever kills the process, each deleted task has its `intent`, and an intent without an outcome is one to
-look up. The file holds tasks and the masked access key, no secret. One program uses it at a time: a lock on
+Whatever kills the process, each deleted task has its `intent`; a task with an intent and no outcome has to be
+looked up. The file holds tasks and the masked access key, no secret. One program uses it at a time: a lock on
 the file ends with its process.
 """
 

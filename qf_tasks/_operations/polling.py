@@ -93,7 +93,7 @@ class Poller:
 
     Attributes:
         pending: ids of the tasks that are not known to have ended, in the order given; more may be added.
-        existing: ids of the tasks that were seen, so that one "not found" is not believed yet.
+        existing: ids of the tasks that were seen; for these a single "not found" is tolerated.
     """
 
     def __init__(

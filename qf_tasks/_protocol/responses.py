@@ -25,7 +25,7 @@ _NOT_JSON = object()
 
 
 class RawResponse(NamedTuple):
-    """What came over the wire: `headers` with names in lower case, `elapsed` in seconds."""
+    """A response as it was received: `headers` with names in lower case, `elapsed` in seconds."""
 
     status: int
     headers: dict[str, str]

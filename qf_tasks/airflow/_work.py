@@ -1,6 +1,6 @@
 """What `QianfanBatchInferenceOperator` runs: one batch inference task, or a job of as many as needed.
 
-How either has ended is an event, a dict of JSON values, whether the worker or a trigger has waited for it.
+The end of either is described by an event, a dict of JSON values, whether the worker or a trigger has waited.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from qf_tasks.airflow.triggers import (
 )
 from qf_tasks.errors import NotFoundError
 from qf_tasks.jobs.models import DONE, FAILED, STOPPED, STOPPING, JobStatus
-from qf_tasks.models import Task
+from qf_tasks.models import RunStatus, Task
 
 if TYPE_CHECKING:
     from qf_tasks import TaskClient
 
 _MAX_NAME = 20
-_MAX_DESCRIPTION = 400  # the key is added to it
+_MAX_DESCRIPTION = 400  # the idempotency key is added to it
+_STOPPABLE = [status for status in RunStatus.KNOWN if status.can_stop]
 _JUST_NOW = "1h"  # a create in progress, and clocks that differ
 
 
 class Work(ABC):
-    """What one run of the operator runs: the same in every retry, something new after a clear.
+    """The work of one run of the operator: the same in every retry, new after a clear.
 
     Attributes:
         label: what messages call it.
@@ -46,6 +47,10 @@ class Work(ABC):
     identity: str
 
     @abstractmethod
+    def stop_cleared(self, client: TaskClient) -> None:
+        """Stop what was started before a clear, which only a trigger that was running has stopped."""
+
+    @abstractmethod
     def start(self, client: TaskClient) -> None:
         """Create it, or find what an earlier try has created."""
 
@@ -55,7 +60,7 @@ class Work(ABC):
 
     @abstractmethod
     def wait(self, client: TaskClient, timeout: float, poll_interval: float) -> Event:
-        """Return how it has ended."""
+        """Wait until it has ended, and return how."""
 
     @abstractmethod
     def trigger(self, **arguments: Any) -> QianfanTrigger:
@@ -81,8 +86,16 @@ class TaskWork(Work):
             **fields,
             "name": fields["name"] or f"{ti.dag_id}.{ti.task_id}"[:_MAX_NAME],
             "description": fields["description"] or f"Airflow: {' / '.join(path)}"[:_MAX_DESCRIPTION],
-            "idempotency_key": idempotency_key(context),
+            "idempotency_key": idempotency_key(context, generation_of(context)),
         }
+        self._cleared_keys = {idempotency_key(context, earlier) for earlier in range(generation_of(context))}
+
+    def stop_cleared(self, client: TaskClient) -> None:
+        """Stop the tasks with the keys of earlier generations."""
+        if self._cleared_keys:
+            for task in client.list(run_status=_STOPPABLE):
+                if task.idempotency_key in self._cleared_keys:
+                    client.stop(task)
 
     def start(self, client: TaskClient) -> None:
         """Create the task, or find the one with this key."""
@@ -121,12 +134,17 @@ class JobWork(Work):
     xcom_key = "bos_uri"
 
     def __init__(self, context: Context, records: object, bos_uri: str, fields: dict[str, Any]) -> None:
-        generation = _generation(context)
-        # The directory of what was cleared is left as it is.
-        self.identity = f"{bos_uri.rstrip('/')}-rerun-{generation}/" if generation else bos_uri
+        # What was cleared is left as it is: another generation has another directory.
+        reruns = [f"{bos_uri.rstrip('/')}-rerun-{number + 1}/" for number in range(generation_of(context))]
+        *self._cleared, self.identity = [bos_uri, *reruns]
         self._context = context
         self._records = records
         self._fields = fields
+
+    def stop_cleared(self, client: TaskClient) -> None:
+        """Stop the jobs of earlier generations."""
+        for directory in self._cleared:
+            _stop_job(client, directory)
 
     def start(self, client: TaskClient) -> None:
         """Submit the records, or those of an earlier try that have no result."""
@@ -154,11 +172,15 @@ class JobWork(Work):
 
     def stop(self, client: TaskClient) -> None:
         """Stop its tasks, and have it submit no more."""
-        try:
-            job = client.job(self.identity)
-        except NotFoundError:  # the upload was interrupted before there was a job
-            return
-        job.stop()
+        _stop_job(client, self.identity)
+
+
+def _stop_job(client: TaskClient, directory: str) -> None:
+    try:
+        job = client.job(directory)
+    except NotFoundError:  # there was none, or its upload was interrupted
+        return
+    job.stop()
 
 
 def result_of(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,17 +240,17 @@ def _failure_of(task: Task) -> str:
 
 
 def several(tasks: str | Iterable[str]) -> list[str]:
-    """Return ids as a list, also a single one."""
+    """Return one id or several as a list."""
     return [tasks] if isinstance(tasks, str) else list(tasks)
 
 
-def idempotency_key(context: Context) -> str:
+def idempotency_key(context: Context, generation: int) -> str:
     """Return what identifies a run of an Airflow task: equal in every retry, another one after a clear."""
     ti = context["ti"]
-    identity = json.dumps([ti.dag_id, ti.task_id, ti.run_id, ti.map_index, _generation(context)])
+    identity = json.dumps([ti.dag_id, ti.task_id, ti.run_id, ti.map_index, generation])
     return f"airflow-{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
 
 
-def _generation(context: Context) -> int:
+def generation_of(context: Context) -> int:
     """Return 0 until the Airflow task is cleared, which raises `max_tries` by the tries that were made."""
     return max(0, context["ti"].max_tries - (context["task"].retries or 0))

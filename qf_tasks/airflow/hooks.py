@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from qf_tasks import AsyncTaskClient, Settings, TaskClient
 
+_SECRETS = ("secret_key", "proxy")
+
 
 class QianfanHook(BaseHook):
     """Makes clients from a connection of type `qianfan`.
@@ -40,7 +42,7 @@ class QianfanHook(BaseHook):
     @cached_property
     def settings(self) -> Settings:
         """The settings of the clients."""
-        return _settings_of(self.get_connection(self.qianfan_conn_id))
+        return _settings_of(self.qianfan_conn_id, _values_of(self.get_connection(self.qianfan_conn_id)))
 
     def get_conn(self) -> TaskClient:
         """Return a new blocking client; use it in a `with` statement, which closes it."""
@@ -50,12 +52,13 @@ class QianfanHook(BaseHook):
 
     async def get_async_conn(self) -> AsyncTaskClient:
         """Return a new asyncio client, without blocking the event loop; use it in `async with`."""
-        connection = await get_connection(self.qianfan_conn_id)
+        # Airflow 3.1 talks to its supervisor when extras are read, which breaks in another thread.
+        values = _values_of(await get_connection(self.qianfan_conn_id))
 
         def make() -> AsyncTaskClient:
             from qf_tasks import AsyncTaskClient
 
-            return AsyncTaskClient(_settings_of(connection))
+            return AsyncTaskClient(_settings_of(self.qianfan_conn_id, values))
 
         return await asyncio.to_thread(make)
 
@@ -110,31 +113,32 @@ def _connection_type() -> dict[str, Any]:
     return connection_type
 
 
-def _settings_of(connection: Connection) -> Settings:
+def _values_of(connection: Connection) -> dict[str, Any]:
+    """Return the settings that a connection has, without fields of the form that were left empty."""
+    from pydantic import SecretStr
+
+    values = {
+        "access_key": connection.login,
+        "secret_key": connection.password,
+        "base_url": _base_url(connection),
+        **connection.extra_dejson,
+    }
+    given = {name: value for name, value in values.items() if value not in (None, "")}
+    return {name: SecretStr(value) if name in _SECRETS else value for name, value in given.items()}
+
+
+def _settings_of(conn_id: str, values: dict[str, Any]) -> Settings:
     from qf_tasks import Settings
     from qf_tasks.settings import hide
     from qf_tasks.settings.keywords import Values
 
-    # The form keeps fields that were left empty.
-    extras = {name: value for name, value in connection.extra_dejson.items() if value != ""}
-    values = hide(
-        cast(
-            Values,
-            {
-                "access_key": connection.login,
-                "secret_key": connection.password,
-                "base_url": _base_url(connection),
-                **extras,
-            },
-        ),
-        f"Airflow connection {connection.conn_id}",
-    )
+    hidden = hide(cast(Values, values), f"Airflow connection {conn_id}")
     try:
-        return Settings(**values)
+        return Settings(**hidden)
     except QfTasksError as error:
         error.set_hint(
-            f"In the Airflow connection {connection.conn_id}, login is the access key, password the secret "
-            "key, host the base URL, and extras are settings. 请检查该连接的 login、password 与 extra。"
+            f"In the Airflow connection {conn_id}, login is the access key, password the secret key, host "
+            "the base URL, and extras are settings. 请检查该连接的 login、password 与 extra。"
         )
         raise
 

@@ -1,4 +1,4 @@
-"""Operators: run batch inference once for each run of an Airflow task, hand on results, delete tasks."""
+"""Operators: run batch inference once for each run of an Airflow task, read results, delete tasks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OnTimeout = Literal["leave", "stop"]
 # The address of a single task's page is not documented.
 _CONSOLE_URL = "https://console.bce.baidu.com/qianfan/"
 
-# In place of what a template or an earlier task will give: valid, so that the other arguments are checked.
+# Valid values in place of templates and of results of earlier tasks, so that other arguments can be checked.
 _PLACEHOLDERS = {
     "name": "placeholder",
     "endpoint": "placeholder",
@@ -67,8 +67,8 @@ class QianfanBatchInferenceOperator(BaseOperator):
 
     However often the Airflow task is tried, it runs batch inference once: a retry finds what an earlier try
     has created, even if its worker was killed, and waits for it. If that did not succeed, a retry creates
-    another task, or runs the records of the job again that have no result. So does a clear, from the
-    beginning. When a user marks or clears the Airflow task, batch inference is stopped.
+    another task or, for a job, submits the records without a result again. After a clear, everything runs
+    again. When a user marks or clears the Airflow task while it runs, batch inference is stopped.
 
     Returns a dict: `task_id`, `run_status`, `output_uri`, `input_token_usage` and `output_token_usage` of a
     task; `bos_uri`, `state`, `records`, `shards` and `token_usage` of a job.
@@ -78,8 +78,8 @@ class QianfanBatchInferenceOperator(BaseOperator):
     :param records: A file or directory of JSON Lines, a directory of them in BOS, the records themselves
         (`prepare.output`), or a function that is called with the context and returns one of these; see
         `TaskClient.submit`. (a path is templated)
-    :param bos_uri: The directory of the job, another one for each run of the DAG and each map index:
-        `bos:/bucket/jobs/{{ run_id }}/`. After a clear, the job is in a directory beside it. (templated)
+    :param bos_uri: The directory of the job, a different one for each run of the DAG and each map index:
+        `bos:/bucket/jobs/{{ run_id }}/`. After a clear, a directory beside it is used. (templated)
     :param endpoint: A preset service, such as `ernie-x1-turbo-32k`; exclusive with `model_id`. (templated)
     :param model_id: A model version, `amv-…`; exclusive with `endpoint`. (templated)
     :param name: 2 to 20 characters; default the beginning of `<dag_id>.<task_id>`, of a job the name of its
@@ -182,10 +182,10 @@ class QianfanBatchInferenceOperator(BaseOperator):
 
     def _check_job_arguments(self) -> None:
         if self.bos_uri is None or not self._has_records:
-            raise InvalidArgumentError("records and bos_uri need each other")
+            raise InvalidArgumentError("records and bos_uri must be given together")
         for name in ("input_bos_uri", "output_bos_uri", "quota_timeout"):
             if getattr(self, name) is not None:
-                raise InvalidArgumentError(f"{name} is not for a job of records and bos_uri")
+                raise InvalidArgumentError(f"{name} cannot be combined with records and bos_uri")
         if not is_rendered_later(self.bos_uri):
             arguments.bos_directory(self.bos_uri, "bos_uri")
 
@@ -224,6 +224,7 @@ class QianfanBatchInferenceOperator(BaseOperator):
         with airflow_errors(), self.hook.get_conn() as client:
             work = self._work = self._work_of(context)
             try:
+                work.stop_cleared(client)
                 work.start(client)
                 context["ti"].xcom_push(key=work.xcom_key, value=work.identity)
                 if IS_AIRFLOW_3:  # which asks for links at the end of the task only
@@ -304,8 +305,8 @@ class QianfanDeleteTasksOperator(BaseOperator):
 
     :param tasks: The id of a task, or several. (templated)
     :param stop_first: Stop queuing and running tasks and wait until they have ended; default False.
-    :param missing_ok: Treat a missing task as deleted; default True, for a retry finds those missing that
-        an earlier try has deleted.
+    :param missing_ok: Treat a missing task as deleted; default True, because a task that an earlier try has
+        deleted is missing in a retry.
     :param qianfan_conn_id: The connection; default `qianfan_default`. (templated)
     """
 
@@ -339,14 +340,14 @@ class QianfanDeleteTasksOperator(BaseOperator):
 
 
 class QianfanJobResultsOperator(BaseOperator):
-    """Downloads the results of a job that has ended, or hands them to a function.
+    """Downloads the results of a job that has ended, or passes them to a function.
 
     Returns a dict: the number of records by outcome (`succeeded`, `failed`, …), and `path`; or what the
     function returns.
 
     :param bos_uri: The directory of the job, as `QianfanBatchInferenceOperator` returns it. (templated)
-    :param path: A file to write, one JSON object per line, in the order of the records; it appears when it is
-        whole. Exclusive with `python_callable`. (templated)
+    :param path: A file to write, one JSON object per line, in the order of the records; it appears only
+        when it is complete. Exclusive with `python_callable`. (templated)
     :param python_callable: A function that is called with an iterator over the results.
     :param qianfan_conn_id: The connection; default `qianfan_default`. (templated)
     """
@@ -376,7 +377,9 @@ class QianfanJobResultsOperator(BaseOperator):
             job = client.job(self.bos_uri)
             status = job.status()
             if not status.is_final:
-                raise AirflowException(f"Job {self.bos_uri} is {status.state}; its results come at its end")
+                raise AirflowException(
+                    f"Job {self.bos_uri} is {status.state}; its results are complete when it has ended"
+                )
             results = job.results(ordered=True)
             if self.python_callable:
                 return self.python_callable(results)
@@ -461,7 +464,7 @@ class QianfanPurgeOperator(BaseOperator):
 
 
 def write_results(results: Iterable[Result], path: Path) -> dict[str, int]:
-    """Write results as JSON Lines, and return their number by outcome; the file appears when it is whole."""
+    """Write results as JSON Lines, and return their number by outcome; the file appears when complete."""
     outcomes = Counter[str]()
     with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=path.name, delete=False) as file:
         try:

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 
-_LOOKUP_TIMEOUT = 10.0  # seconds: a triggerer that shuts down may not answer any more
+_LOOKUP_TIMEOUT = 10.0  # seconds: a triggerer that shuts down may no longer respond
 
 
 class QianfanTrigger(BaseTrigger):
     """Waits for work of an account; what it waits for, and how that is stopped, is up to subclasses.
 
-    A trigger holds the id of a connection, never keys. It is moved between processes, so the end of the wait
-    is a time of the clock on the wall.
+    A trigger holds the id of a connection, never keys. It can move to another process, so the end of the wait
+    is given as wall-clock time.
 
     :param qianfan_conn_id: The connection.
     :param poll_interval: Seconds between polls.

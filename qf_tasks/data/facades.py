@@ -27,14 +27,14 @@ from qf_tasks.models import Task
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
-# How much of an iteration one visit to a thread covers: so many items, or what takes so many seconds.
+# The end of a batch: after this many items, or this many seconds.
 _BATCH = 256
 _BATCH_SECONDS = 0.02
 _CANCELLATION_SECONDS = 0.1  # between two checks for a cancellation while a callback runs
 
 
 class _BaseData:
-    """What both kinds share."""
+    """What `Data` and `AsyncData` share."""
 
     def __init__(self, store: LazyStore, api: Api) -> None:
         self._store = store
@@ -62,16 +62,16 @@ class Data(_BaseData):
 
         Raises:
             InvalidRecordError: A record is invalid.
-            InvalidArgumentError: `records` cannot be read, or holds none.
+            InvalidArgumentError: `records` cannot be read, or are empty.
         """
         return jsonl.plan(records)
 
     def upload(self, records: object, bos_uri: str, *, on_progress: OnProgress | None = None) -> Upload:
         """Upload the records of one task to a directory.
 
-        All of them are checked before anything is sent, which takes as much space among the temporary files
-        as they have. They are sent as objects of 3 MB, whose names depend on their content: what is already
-        there, from the same records, is not sent again.
+        All of them are checked before anything is sent, which needs temporary disk space of their size. They
+        are sent in objects of at most 3 MB, named by their content: an object that is there already is not
+        sent again.
 
         Args:
             records: The path of a file of JSON Lines or of a directory of such files, a list of `Path`s, an
@@ -79,12 +79,12 @@ class Data(_BaseData):
                 has a `query`, or `messages` or `src` in its place, and an `id` that is unique text; without
                 one, it gets its position, from 1.
             bos_uri: The directory, `bos:/bucket/folder/`. It must have no other objects.
-            on_progress: Called with the bytes that are done, and with all bytes.
+            on_progress: Called with the bytes done and the total.
 
         Raises:
             InvalidRecordError: A record is invalid; nothing was sent.
-            InvalidArgumentError: `bos_uri` is no directory or has other objects, `records` cannot be read, or
-                are more than one task accepts; nothing was sent.
+            InvalidArgumentError: `bos_uri` is not a directory or has other objects, or `records` cannot be
+                read or exceed the limits of one task; nothing was sent.
             NotFoundError: There is no such bucket.
             PermissionDeniedError: The keys do not allow it.
             QfTasksError: See the tree in `qf_tasks.errors`.
@@ -100,9 +100,9 @@ class Data(_BaseData):
             bos_uri: `bos:/bucket/folder/`, or an object such as `bos:/bucket/folder/part.jsonl`.
 
         Raises:
-            InvalidArgumentError: At the call, if `bos_uri` is no such address.
-            InvalidRecordError: While iterating, at a line that is no record.
-            NotFoundError: While iterating, if there is nothing.
+            InvalidArgumentError: At the call, if `bos_uri` is not such an address.
+            InvalidRecordError: While iterating, at a line that is not a record.
+            NotFoundError: While iterating, if there are no objects.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
         uri = _below_root(bos_uri)
@@ -138,14 +138,14 @@ class Data(_BaseData):
     ) -> Path:
         """Download the output of a task that has ended, and return the path.
 
-        A file appears when it is whole. After a failure, or in another process, the same call goes on where
-        the last one stopped.
+        A file appears only when it is complete. After a failure, the same call continues where the last one
+        stopped, also in another process.
 
         Args:
             task: A task or its id.
             path: A file, for the whole output; or a directory, for one file per file of the input. A path
                 that ends with a slash is a directory, which is created.
-            on_progress: Called with the bytes that are done, and with all bytes.
+            on_progress: Called with the bytes done and the total.
 
         Raises:
             InvalidArgumentError: `path` is in a directory that does not exist.
@@ -159,7 +159,7 @@ class Data(_BaseData):
         return transfers.download(self._store.open(), ended, target, report)
 
     def delete(self, bos_uri: str) -> int:
-        """Delete a file, or everything in a directory, and return how many objects there were.
+        """Delete a file, or everything in a directory, and return the number of deleted objects.
 
         This cannot be undone. The root of a bucket is refused.
 
@@ -167,7 +167,7 @@ class Data(_BaseData):
             bos_uri: `bos:/bucket/folder/`, or an object such as `bos:/bucket/folder/part.jsonl`.
 
         Raises:
-            InvalidArgumentError: `bos_uri` is a whole bucket, or no address.
+            InvalidArgumentError: `bos_uri` is a whole bucket, or not an address.
             QfTasksError: See the tree in `qf_tasks.errors`; some objects may have been deleted.
         """
         return transfers.delete(self._store.open(), _below_root(bos_uri))
@@ -245,7 +245,7 @@ class AsyncData(_BaseData):
 async def transfer(
     runtime: Runtime, work: Callable[[OnProgress], Value], callback: OnProgress | None
 ) -> Value:
-    """Run a transfer in a thread; its progress is reported on the loop, and is where it can be ended."""
+    """Run a transfer in a thread, and report its progress on the loop; a cancellation ends it there."""
     loop = asyncio.get_running_loop()
     is_over = threading.Event()
 
@@ -268,7 +268,7 @@ async def transfer(
 async def stream(
     runtime: Runtime, begin: Callable[[], Coroutine[Any, Any, Iterator[Item]]]
 ) -> AsyncGenerator[Item, None]:
-    """Yield what an iterator yields in threads, some items per visit to a thread."""
+    """Yield the items of a blocking iterator, which is read in threads, a batch at a time."""
     batches = _Batches(await begin())
     try:
         while True:
@@ -284,7 +284,7 @@ async def stream(
 
 
 class _Batches:
-    """An iterator, some items at a time, used by one thread after the other."""
+    """Reads an iterator in batches, in one thread after the other."""
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator = iterator
@@ -309,7 +309,7 @@ class _Batches:
         return items, None
 
     def close(self) -> None:
-        """End the iteration, or let the thread that is in the middle of it do so."""
+        """End the iteration, or have the thread that is reading end it."""
         self._is_closed = True
         if self._lock.acquire(blocking=False):
             try:
@@ -324,7 +324,7 @@ def _close(iterator: Iterator[Any]) -> None:
 
 
 async def _ended_task(api: Api, task: Task | str) -> Task:
-    """Return a task that has ended, as it is now unless it is known to have.
+    """Return a task that has ended; it is read again unless it is known to have ended.
 
     Raises:
         TaskStateError: It has not ended.
@@ -366,9 +366,9 @@ def _target(path: object) -> Path:
 
 
 def _lazily(begin: Callable[[], Iterator[Item]]) -> Generator[Item, None, None]:
-    """Yield what an iterator yields, which is made when the first item is asked for."""
+    """Yield the items of an iterator that is made when the first one is asked for."""
     yield from begin()
 
 
 def _ignore(_done: int, _total: int) -> None:
-    """Take no notice of progress."""
+    """Ignore progress."""

@@ -13,7 +13,7 @@ _SEE = "UPDATE records SET seen = 1 WHERE id = ? AND seen = 0 AND value = ifnull
 
 
 class RecordIndex:
-    """The ids of a set of any size, each with one value, on the disk where memory would not do.
+    """The ids of a set of any size, each with a value; on disk if they do not fit a small cache.
 
     It may be used by several threads, one after the other.
     """
@@ -33,7 +33,7 @@ class RecordIndex:
         return self._database.execute(_INSERT, (record_id, value)).rowcount == 1
 
     def add_all(self, records: Iterable[tuple[str, Value]]) -> None:
-        """Add ids with their values; of an id that is there already, the first value stays."""
+        """Add ids with their values; an id that is there already keeps its value."""
         self._database.executemany(_INSERT, records)
 
     def value(self, record_id: str) -> Any:
@@ -60,5 +60,5 @@ class RecordIndex:
         return int(row[0])
 
     def close(self) -> None:
-        """Drop the database."""
+        """Delete the database."""
         self._database.close()

@@ -1,6 +1,6 @@
-"""JSON Lines: records in, from whatever holds them, as validated lines in shards; and lines out of chunks.
+"""JSON Lines: reads records from any source, validates them, and writes them to shards.
 
-A set of any size takes constant memory: shards are files, and ids are kept in an index on the disk.
+A set of any size takes constant memory: shards are in a file, and ids in an index on the disk.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from qf_tasks.errors import InvalidArgumentError, InvalidRecordError
 # The limits of one task, see `.github/docs/service.md#data`.
 MAX_FILES = 100
 MAX_BYTES = 300_000_000
-# As many shards as a task may have are as large as its input may be. That a line is no longer than that is a
-# choice: no limit is documented.
+# MAX_FILES shards of this size reach MAX_BYTES. It is also the limit for a line, which is a choice: none is
+# documented.
 SHARD_BYTES = MAX_BYTES // MAX_FILES
 # A result repeats its record and adds the answer.
 MAX_RESULT_BYTES = 8 * SHARD_BYTES
 
-# What a record may ask with, by data format: `default`, `role`, `src_tgt`. The last two are inferred.
+# The member of a record with its prompt, by data format: `default`, `role`, `src_tgt`. The last two are
+# inferred.
 PROMPTS = ("query", "messages", "src")
 
 _EXTENSIONS = frozenset({".jsonl", ".json", ".txt"})
@@ -38,10 +39,10 @@ _MAX_QUOTED = 80
 
 
 class Shard(NamedTuple):
-    """A file of records, named by its position and content."""
+    """Records that follow each other in a file, from an offset on; named by their position and content."""
 
     name: str
-    path: Path
+    offset: int
     records: int
     size: int
     md5: str
@@ -76,31 +77,28 @@ def plan(records: object) -> UploadPlan:
     return UploadPlan(total, sum(sizes), len(sizes), -(-len(sizes) // MAX_FILES))
 
 
-def shards(records: object, folder: Path, max_records: int | None = None) -> Iterator[Shard]:
-    """Write records to files in a folder, and yield each file when it is complete.
+def shards(records: object, file: BinaryIO, max_records: int | None = None) -> Iterator[Shard]:
+    """Write records to a file, and yield each shard of them when it is complete.
 
-    The same records give the same files: of equal size, except that the last one has what is left.
+    The same records give the same shards: of equal size, except that the last one has what is left.
 
     Args:
-        max_records: After this many, and multiples of it, another file begins.
+        max_records: Start another shard after this many records, and after each multiple of it.
 
     Raises:
-        InvalidRecordError: A record is invalid; the files in the folder are then not a whole set.
+        InvalidRecordError: A record is invalid; the file has then not the whole set.
         InvalidArgumentError: `records` is nothing that holds records, or holds none.
     """
     open_shard: _OpenShard | None = None
-    try:
-        for number, line in _sharded(lines(records), max_records):
-            if open_shard is None or open_shard.number != number:
-                if open_shard:
-                    yield open_shard.finish()
-                open_shard = _OpenShard(folder, number)
-            open_shard.add(line)
-        if open_shard:
-            yield open_shard.finish()
-    finally:
-        if open_shard:
-            open_shard.file.close()
+    for number, line in _sharded(lines(records), max_records):
+        if open_shard is None or open_shard.number != number:
+            if open_shard:
+                yield open_shard.finish()
+            open_shard = _OpenShard(number, file.tell())
+        file.write(line)
+        open_shard.add(line)
+    if open_shard:
+        yield open_shard.finish()
 
 
 def lines(records: object) -> Iterator[bytes]:
@@ -164,7 +162,7 @@ def parse_records(file_lines: Iterable[Line], file: str) -> Iterator[Record]:
     """Iterate over the records in the lines of a file.
 
     Raises:
-        InvalidRecordError: A line is no record.
+        InvalidRecordError: A line is not a record.
     """
     for content, number in file_lines:
         fields = None if content is None else parse_object(content)
@@ -189,27 +187,24 @@ def parse_object(content: bytes) -> dict[str, Any] | None:
 
 
 class _OpenShard:
-    """A shard that is being written."""
+    """A shard whose lines are being counted."""
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, number: int, offset: int) -> None:
         self.number = number
-        self._path = folder / f"{number:06d}.jsonl"
-        self.file: BinaryIO = self._path.open("wb")
+        self._offset = offset
         self._records, self._size = 0, 0
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
 
     def add(self, line: bytes) -> None:
-        self.file.write(line)
         self._md5.update(line)
         self._sha256.update(line)
         self._records += 1
         self._size += len(line)
 
     def finish(self) -> Shard:
-        self.file.close()
         name = f"part-{self.number + 1:04d}-{self._sha256.hexdigest()[:16]}.jsonl"
-        return Shard(name, self._path, self._records, self._size, self._md5.hexdigest())
+        return Shard(name, self._offset, self._records, self._size, self._md5.hexdigest())
 
 
 def _sharded(validated: Iterable[bytes], max_records: int | None = None) -> Iterator[tuple[int, bytes]]:
@@ -224,7 +219,7 @@ def _sharded(validated: Iterable[bytes], max_records: int | None = None) -> Iter
 
 
 def _sources(records: object) -> Iterator[_Source]:
-    """Return an iterator over what holds records."""
+    """Return an iterator over the records in any supported source."""
     if isinstance(records, str | os.PathLike):
         text = os.fspath(records)
         if re.match(r"bos:/", str(text), re.IGNORECASE):
@@ -341,7 +336,7 @@ def _validated(sources: Iterable[_Source]) -> Iterator[bytes]:
             found = _check(source, fields)
             prompt = prompt or found
             if found != prompt:
-                raise source.invalid(f"it has {found}, but the records before have {prompt}")
+                raise source.invalid(f"it has {found}, but the records before it have {prompt}")
             line = _encoded(source, fields)
             if not ids.add(fields["id"]):
                 raise source.invalid(f"the id {fields['id'][:_MAX_QUOTED]!r} is not unique")
@@ -363,7 +358,7 @@ def _object(source: _Source) -> dict[str, Any]:
 
 
 def _check(source: _Source, fields: Mapping[str, Any]) -> str:
-    """Check a record, and return what it asks with."""
+    """Check a record, and return the name of the member with its prompt."""
     record_id = fields["id"]
     if not isinstance(record_id, str):
         raise source.invalid(
@@ -396,7 +391,7 @@ def _encoded(source: _Source, fields: Mapping[str, Any]) -> bytes:
 
 
 def _json_value(value: object) -> object:
-    """Return a number or array of numpy, or a record in a record, as JSON has it."""
+    """Return the JSON value of a number or array of numpy, or of a dataclass or model in a record."""
     if callable(to_list := getattr(value, "tolist", None)):
         return to_list()
     if _is_model(value) or dataclasses.is_dataclass(value):

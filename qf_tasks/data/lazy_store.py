@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from qf_tasks.errors import QfTasksError
 from qf_tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -15,35 +16,48 @@ if TYPE_CHECKING:
 
 
 class LazyStore:
-    """An `ObjectStore` that is opened when it is needed; its arguments are those of that one."""
+    """An `ObjectStore` that is opened when it is needed.
+
+    Args:
+        now, sleep: As those of an `ObjectStore`; by default, `close` ends a sleep.
+    """
 
     def __init__(
         self,
         settings: Settings,
         now: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         self._settings = settings
-        self._now, self._sleep = now, sleep
+        self._now, self._sleep = now, sleep or self._sleep_until_closed
         self._lock = threading.Lock()
         self._opened: ObjectStore | None = None
-        self._is_closed = False
+        self._closed = threading.Event()
 
     def open(self) -> ObjectStore:
         """Return the store, the same one each time; after `close` its requests are rejected."""
         with self._lock:
             if self._opened is None:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of what the SDK is written like
+                    warnings.simplefilter("ignore")  # deprecated features that the SDK uses
                     from qf_tasks.data.store import ObjectStore
                 self._opened = ObjectStore(self._settings, self._now, self._sleep)
-                if self._is_closed:
+                if self._closed.is_set():
                     self._opened.close()
             return self._opened
 
     def close(self) -> None:
         """Close the connections; a later request is rejected."""
+        self._closed.set()
         with self._lock:
-            self._is_closed = True
             if self._opened:
                 self._opened.close()
+
+    def _sleep_until_closed(self, seconds: float) -> None:
+        """Wait for some seconds.
+
+        Raises:
+            QfTasksError: The store was closed before they had passed.
+        """
+        if self._closed.wait(seconds):
+            raise QfTasksError("This client is closed; make a new one", code="ClientClosed")

@@ -1,4 +1,4 @@
-"""What the data of a task is made of, as values: records, results, and what an upload was or would be."""
+"""The data of a task as values: records, results, and what an upload sent or would send."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Result(Model):
     Attributes:
         id: None if the line is unreadable.
         outcome: `"succeeded"`, also for an output of an unknown shape, whose `text` is None; `"failed"`;
-            `"unreadable"`, a line that is no result; and where results are joined with the input also
-            `"missing"`, a record without a result, and `"unexpected"`, a result without a record, with the
-            query of another one, or a second one for the same record.
+            `"unreadable"`, a line that is not a result. If results are joined with the input, also
+            `"missing"`, a record without a result, and `"unexpected"`, a result that has no record, has the
+            query of another record, or is a second one for the same record.
         query: as the service repeats it; None for a record with `messages` or `src` and `tgt`.
         text: the answer of the model.
         output: the whole `output` member.
@@ -98,7 +98,7 @@ class UploadPlan(Model):
     """What an upload would send.
 
     Attributes:
-        tasks: how many tasks are needed to keep to the limits of a single one.
+        tasks: how many tasks the limits of the service require.
     """
 
     records: int

@@ -1,4 +1,4 @@
-"""Results out: the lines of a task's output as values, each joined with its record if that is asked for."""
+"""Parses the output of a task into results, and joins them with the records of its input."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def parse_results(file_lines: Iterable[Line], file: str) -> Iterator[Result]:
 
 
 def join(results: Iterable[Result], records: Callable[[], Iterator[Record]]) -> Iterator[Result]:
-    """Yield results with what does not fit their records marked, then those that are missing.
+    """Yield results, marking those that match no record, then a result for each record without one.
 
     Args:
         records: Reads the input from its beginning, at first and again if results are missing.
@@ -40,7 +40,7 @@ def join(results: Iterable[Result], records: Callable[[], Iterator[Record]]) -> 
                         record.id,
                         "missing",
                         record.query,
-                        error="The task has no result for it",
+                        error="The task has no result for this record",
                         raw=record.raw,
                     )
 
@@ -55,7 +55,7 @@ def _joined(result: Result, index: RecordIndex) -> Result:
     if expected is None:
         return _unexpected(result, "The input has no record with this id")
     if prompt not in (None, expected):
-        return _unexpected(result, "The record with this id asks something else")
+        return _unexpected(result, "The record with this id has another prompt")
     return _unexpected(result, "There is another result for this record")
 
 
@@ -75,7 +75,7 @@ def _unexpected(result: Result, reason: str) -> Result:
 
 
 def _prompt_hash(raw: Mapping[str, Any]) -> int | None:
-    """Return a hash, valid in this process, of what a record asks; None if that is not there."""
+    """Return a hash, valid in this process, of the prompt of a record; None if it has none."""
     for name in PROMPTS:
         prompt = raw.get(name)
         if prompt is not None:

@@ -2,8 +2,8 @@
 
 `BosClient` sends everything through its method `_send_request`. It is overridden here: requests go over the
 kept connections of `Sender`, signed by this library, with the deadline, proxy, certificates and retries of
-the settings, and fail with our exceptions. The original connects anew for each request, logs signing keys,
-and accepts a download that was cut short.
+the settings, and fail with our exceptions. The original opens a connection for each request, logs signing
+keys, and accepts a download that was cut short.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _logger = logging.getLogger("qf_tasks")
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A request that is signed anew for each attempt."""
+    """A request, which is signed again for each attempt."""
 
     method: str
     uri: BosUri
@@ -98,16 +98,19 @@ class ObjectStore:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.now, self.sleep = now, sleep
+        self.now: Callable[[], float] = now
+        self.sleep: Callable[[float], None] = sleep
         # The SDK needs an endpoint, which is not used; the keys stay in the settings.
         self._sdk = _SdkClient(_region_url(_DEFAULT_REGION), self._sdk_request)
         self._settings = settings
-        # Whoever sends tasks to this machine, such as to a sandbox, means its data as well: the keys must not
-        # go to the real object storage.
+        # If tasks are sent to this machine, such as to a sandbox, so is the data: the keys must not reach the
+        # real object storage.
         is_local = settings.bos_endpoint is None and is_loopback(settings.base_url)
         self._endpoint = settings.base_url if is_local else settings.bos_endpoint
         self._sender = Sender(settings)
-        self.policy = RetryPolicy(settings.max_retries, settings.max_retry_wait, settings.retry_budget)
+        self.policy: RetryPolicy = RetryPolicy(
+            settings.max_retries, settings.max_retry_wait, settings.retry_budget
+        )
         self._endpoints: dict[str, str] = {}
 
     def close(self) -> None:
@@ -132,9 +135,9 @@ class ObjectStore:
         """Store a small object, and return whether it was stored.
 
         Args:
-            if_absent: Ask the service to keep an object that is there, which returns False, also if an
-                earlier attempt of this very call has stored it. That the service heeds this is not
-                documented: read the object again.
+            if_absent: Do not replace an object that exists; the result is then False, also if an earlier
+                attempt of this call has stored it. BOS does not document this condition, so read the object
+                again.
         """
         checksum = b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
         headers = {"content-type": "application/json", "content-md5": checksum}
@@ -254,7 +257,7 @@ class ObjectStore:
 
     @contextmanager
     def _open(self, request: _Request) -> Iterator[StreamedResponse]:
-        """Send a request once, and offer its successful response while it arrives."""
+        """Send a request once; yield its response, if it is successful, to be read in chunks."""
         url, headers = self._signed(request)
         timeout = self._settings.request_timeout
         with self._sender.stream(request.method, url, headers, idle_timeout=timeout) as response:
@@ -272,7 +275,7 @@ class ObjectStore:
         body: str | bytes | BinaryIO | None = None,
         headers: Mapping[Any, Any] | None = None,
         params: Mapping[Any, Any] | None = None,
-        config: object = None,  # noqa: ARG002 - the settings count
+        config: object = None,  # noqa: ARG002 - the settings are used
         body_parser: Callable[[Any, BceResponse], object] | None = None,
     ) -> BceResponse:
         """Send a request of the SDK, and return the response as its methods expect it.
@@ -343,7 +346,7 @@ class ObjectStore:
             lifetime=_SIGNATURE_SECONDS,
         )
         query = f"?{query_string(request.params)}" if request.params else ""
-        # The sender writes Host itself, spelled so.
+        # The sender adds Host itself.
         headers = {name: value for name, value in signed.items() if name != "host"}
         return f"{endpoint.scheme}://{host}{quote(path, safe='/')}{query}", headers | sent
 
@@ -361,8 +364,8 @@ class ObjectStore:
 class _Attempts:
     """Counts the attempts of one request, and decides whether there is another one.
 
-    Every request to the object storage may be repeated: a part has the same content, and an object that is
-    gone counts as deleted.
+    Every request to the object storage may be repeated: an upload has the same content, and an object that
+    is gone counts as deleted.
     """
 
     def __init__(self, store: ObjectStore, request: str) -> None:
@@ -371,7 +374,7 @@ class _Attempts:
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew: a download has advanced."""
+        """Start counting again: a download has advanced."""
         self._numbers = count(1)
         self._started = self._store.now()
 

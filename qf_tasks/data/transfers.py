@@ -1,4 +1,4 @@
-"""Uploads, downloads and deletions: what is sent for them, several parts side by side.
+"""Uploads, downloads and deletions, several parts at a time.
 
 Every function blocks; `facades.py` runs them for both clients.
 """
@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from datetime import UTC, datetime
+from io import BytesIO
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile
+from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from qf_tasks._operations.retry import poll_delays
@@ -39,23 +41,35 @@ _CHUNK = 1 << 20
 
 def upload(store: ObjectStore, records: object, directory: BosUri, on_progress: OnProgress) -> Upload:
     """Send a set of records as one or more objects, after all of it has been validated."""
-    with TemporaryDirectory(prefix="qf-tasks-") as folder:
-        parts = list(islice(jsonl.shards(records, Path(folder)), jsonl.MAX_FILES + 1))
+    with TemporaryFile() as file:  # has no name, so that nothing is left of it however the program ends
+        parts = list(islice(jsonl.shards(records, file), jsonl.MAX_FILES + 1))
         if len(parts) > jsonl.MAX_FILES:
             raise InvalidArgumentError(
-                f"records are more than the {jsonl.MAX_BYTES} bytes in {jsonl.MAX_FILES} files of one task",
-                hint="Divide them: data.plan(records) returns how many tasks they need.",
+                f"records exceed the limits of one task: {jsonl.MAX_BYTES} bytes in {jsonl.MAX_FILES} files",
+                hint="client.submit(records) runs them as several tasks; data.plan(records) says how many.",
             )
         targets = {directory.child(part.name): part for part in parts}
-        sent = send(store, directory, targets, on_progress)
+        sent = send(store, directory, file, targets, on_progress)
     records_sent, total = sum(part.records for part in parts), sum(part.size for part in parts)
     return Upload(str(directory), records_sent, total, len(parts), sent)
 
 
 def send(
-    store: ObjectStore, directory: BosUri, parts: Mapping[BosUri, jsonl.Shard], on_progress: OnProgress
+    store: ObjectStore,
+    directory: BosUri,
+    file: BinaryIO,
+    parts: Mapping[BosUri, jsonl.Shard],
+    on_progress: OnProgress,
 ) -> int:
-    """Send the parts that a directory does not have yet, and return how many; it then has nothing else."""
+    """Send the parts that a directory does not have yet, and return how many.
+
+    Args:
+        file: Has the content of the parts.
+
+    Raises:
+        InvalidArgumentError: The directory has other objects; nothing was sent.
+        BadResponseError: The directory does not list what was sent.
+    """
     found = {info.uri: info for info in store.list(directory)}
     if others := found.keys() - parts.keys():
         raise InvalidArgumentError(
@@ -68,9 +82,14 @@ def send(
     done = total - sum(parts[uri].size for uri in missing)
     on_progress(done, total)
 
+    position = Lock()
+
     def put(uri: BosUri) -> None:
-        with parts[uri].path.open("rb") as file:
-            store.put(uri, file, parts[uri].size, parts[uri].md5)
+        part = parts[uri]
+        with position:
+            file.seek(part.offset)
+            content = file.read(part.size)
+        store.put(uri, BytesIO(content), part.size, part.md5)
 
     for uri in side_by_side(put, missing):
         done += parts[uri].size
@@ -187,7 +206,7 @@ def list_until(
 
 
 def _seconds_of_lag(task: Task) -> float:
-    """Return for how long the output of a task may still not be listed whole, although it has ended."""
+    """Return for how long the listing of the output may still be incomplete, although the task has ended."""
     if task.run_status != RunStatus.DONE:
         return 0.0  # whatever there is of its output
     if task.finish_time is None:
@@ -244,8 +263,8 @@ def _check_complete(store: ObjectStore, directory: BosUri, expected: dict[BosUri
 def _download_file(store: ObjectStore, sources: Sequence[ObjectInfo], target: Path) -> Iterator[int]:
     """Write objects to one file, each beginning on a new line; yield how many bytes were added.
 
-    The content grows in a file beside the target, whose name holds a hash of what is downloaded: another
-    call goes on where this one stopped, unless the objects have changed. The target appears whole.
+    The content is written to a file beside the target, whose name has a hash of what is downloaded: another
+    call continues there, unless the objects have changed. The target appears only when it is complete.
     """
     identity = hashlib.sha256(repr([(str(uri), size, etag) for uri, size, etag in sources]).encode())
     partial = target.with_name(f".{target.name}.{identity.hexdigest()[:16]}.part")
@@ -298,7 +317,7 @@ def _relative_path(uri: BosUri, directory: BosUri) -> PurePosixPath:
 
 
 def side_by_side(work: Callable[[Part], None], parts: Sequence[Part]) -> Iterator[Part]:
-    """Work on several parts at a time, and yield each when it is done; after a failure none is begun."""
+    """Work on several parts at a time, and yield each when it is done; no part starts after a failure."""
     with ThreadPoolExecutor(_MAX_WORKERS, thread_name_prefix="qf-tasks-data") as pool:
         futures = {pool.submit(work, part): part for part in parts}
         try:

@@ -34,13 +34,13 @@ _LONGEST_KEY = f"job-{'0' * 24}/000000/10"
 
 
 class _BaseJob:
-    """What both kinds share.
+    """What `Job` and `AsyncJob` share.
 
     Attributes:
         bos_uri: the directory of the job.
-        name: of its tasks.
-        records: how many were submitted.
-        shards: how many tasks they need.
+        name: the name of its tasks.
+        records: how many records were submitted.
+        shards: how many shards they make; each is run as one task.
     """
 
     def __init__(self, operations: JobOperations, api: Api) -> None:
@@ -71,12 +71,12 @@ class _BaseJob:
 class Job(_BaseJob):
     """A set of records, run as one task or as many as needed.
 
-    Its state is in the object storage, beside its data: any program with keys of the account can go on with
-    it, by `client.job(bos_uri)`. `.github/docs/jobs.md` has what that means.
+    Its state is in the object storage, beside its data, so any program with keys of the account can continue
+    it with `client.job(bos_uri)`, see `.github/docs/jobs.md`.
     """
 
     def status(self) -> JobStatus:
-        """Return how far the job is.
+        """Return the progress of the job: records, tasks, tokens, remaining time.
 
         Raises:
             QfTasksError: See the tree in `qf_tasks.errors`.
@@ -91,17 +91,17 @@ class Job(_BaseJob):
         on_progress: OnStatus | None = None,
         raise_on_failure: bool = True,
     ) -> JobStatus:
-        """Create the tasks that are missing as slots become free, and return when all have ended.
+        """Create the missing tasks as slots become free; return the status when all have ended.
 
-        A shard whose task failed or expired is tried again as often as `shard_retries` says. Ctrl-C ends the
-        call; tasks keep running, and another call goes on.
+        A shard whose task failed or expired is retried up to `shard_retries` times. Ctrl-C ends the call; the
+        tasks keep running, and another call continues.
 
         Args:
             timeout: A duration: seconds, a `timedelta` or text with a unit; None waits without a limit;
                 default 25 hours.
             poll_interval: The longest pause between polls, at least 0.1 s; default 30 s.
             on_progress: Called with the status when it has changed.
-            raise_on_failure: Raise if some shards failed.
+            raise_on_failure: Raise if some shards failed; default True.
 
         Raises:
             TaskFailedError: Some shards failed, or the job was stopped; the message names them.
@@ -109,7 +109,7 @@ class Job(_BaseJob):
             NotFoundError: The input is not complete: `submit` was interrupted.
             QfTasksError: See the tree in `qf_tasks.errors`.
         """
-        options = run_options(timeout, poll_interval, on_progress)
+        options = run_options(timeout, poll_interval, arguments.plain_callback(on_progress, "on_progress"))
         return run(self._operations.run(options, raise_on_failure=raise_on_failure))
 
     def results(
@@ -120,20 +120,20 @@ class Job(_BaseJob):
         poll_interval: Duration = 30.0,
         on_progress: OnStatus | None = None,
     ) -> Iterator[Result]:
-        """Return an iterator over the results, one for each record, as tasks end; runs the job meanwhile.
+        """Return an iterator that runs the job and yields one result for each record, as tasks end.
 
-        A record that failed, or has no result, is a result with an `error`; so are all records of a shard
-        that failed. Of a record that was tried again by `retry_failures`, the newest result counts. The other
-        arguments are those of `run`.
+        A record that failed or has no result gives a result with an `error` that says why. For a record that
+        was submitted again by `retry_failures`, the newest result is used. The other arguments are those of
+        `run`.
 
         Args:
-            ordered: In the order of the input; default: as tasks end.
+            ordered: Yield results in the order of the input; default False, as tasks end.
 
         Raises:
             InvalidArgumentError: At the call.
-            QfTasksError: While iterating, as with `run`, but for `TaskFailedError`.
+            QfTasksError: While iterating, as with `run`, except `TaskFailedError`.
         """
-        options = run_options(timeout, poll_interval, on_progress)
+        options = run_options(timeout, poll_interval, arguments.plain_callback(on_progress, "on_progress"))
         return self._results(options, ordered=bool(ordered))
 
     def failures(
@@ -146,20 +146,25 @@ class Job(_BaseJob):
     ) -> Iterator[Result]:
         """Return an iterator over the results with an error: records that failed, or have no result.
 
-        The arguments and errors are those of `results`.
+        The arguments are those of `results`.
+
+        Raises:
+            InvalidArgumentError: At the call.
+            QfTasksError: While iterating, as with `results`.
         """
-        options = run_options(timeout, poll_interval, on_progress)
+        options = run_options(timeout, poll_interval, arguments.plain_callback(on_progress, "on_progress"))
         results = self._results(options, ordered=bool(ordered))
         return (result for result in results if result.outcome != "succeeded")
 
     def retry_failures(self) -> Job:
-        """Run the records again that have no usable result, with the same parameters; return the job.
+        """Submit the records without a usable result again, with the same parameters; return the job.
 
-        The job must have ended, or have been stopped. Without such records nothing is done.
+        `run` and `results` then continue with these records. If every record has a usable result, nothing is
+        done. The job must have ended.
 
         Raises:
             TaskStateError: The job has not ended.
-            QfTasksError: See the tree in `qf_tasks.errors`; the same call continues.
+            QfTasksError: See the tree in `qf_tasks.errors`; calling it again continues.
         """
 
         async def send(work: Callable[[OnProgress], Manifest | None]) -> Manifest | None:
@@ -169,13 +174,13 @@ class Job(_BaseJob):
         return self
 
     def stop(self) -> JobStatus:
-        """Stop the tasks, and have every program that runs the job submit no more; return the status.
+        """Stop the tasks of the job, and return its status; no program creates more of them.
 
-        Stopping takes time, and cannot be undone: `run` returns when it is done. `retry_failures` then runs
-        the records without a result.
+        Stopping takes time and cannot be undone; `run` returns when the tasks have stopped. After that,
+        `retry_failures` submits the records without a result again.
 
         Raises:
-            QfTasksError: See the tree in `qf_tasks.errors`; the same call continues.
+            QfTasksError: See the tree in `qf_tasks.errors`; calling it again continues.
         """
         return run(self._operations.stop())
 
@@ -184,7 +189,7 @@ class Job(_BaseJob):
 
         Args:
             data: Delete everything below `bos_uri` as well: records, results, and the job itself. Records
-                that were in a directory of their own before stay. Default False.
+                that were submitted as a directory in BOS are kept. Default False.
             dry_run: Delete nothing, and return what would be. Default False.
 
         Raises:
@@ -334,7 +339,7 @@ class Submission:
                 shard_retries, "shard_retries", minimum=0, maximum=_MAX_SHARD_RETRIES
             ),
         )
-        self.on_progress = arguments.callback(on_progress, "on_progress")
+        self.on_progress: OnProgress | None = arguments.callback(on_progress, "on_progress")
 
     def send(self, files: JobFiles, on_progress: OnProgress) -> list[Manifest]:
         """Upload the records, and return the manifests of the job; this blocks."""
@@ -375,7 +380,7 @@ async def open_job_async(api: Api, store: LazyStore, directory: BosUri) -> Async
 
 
 def _name(name: object, directory: BosUri) -> str:
-    """Return the name of a job: by default that of its directory, as far as the service allows."""
+    """Return the name of a job: by default that of its directory, cut to the length that is allowed."""
     minimum, maximum = _NAME_LENGTH
     if name is None:
         own = directory.key.rstrip("/").rpartition("/")[2]
@@ -387,4 +392,4 @@ def _name(name: object, directory: BosUri) -> str:
 
 
 def _ignore(_done: int, _total: int) -> None:
-    """Take no notice of progress."""
+    """Ignore progress."""

@@ -51,11 +51,11 @@ class Shard(Model):
 
     @property
     def records(self) -> int:
-        """How many there are."""
+        """The number of records."""
         return sum(file.records for file in self.files)
 
     def objects(self) -> list[ObjectInfo]:
-        """Return its files as a listing has them."""
+        """Return its files in the form of a listing."""
         directory = BosUri.parse_directory(self.input_uri)
         return [ObjectInfo(directory.child(file.name), file.bytes, file.md5) for file in self.files]
 
@@ -76,11 +76,11 @@ class Parameters(Model):
 
 @dataclass(frozen=True, slots=True)
 class Manifest(Model):
-    """A job, or the part of it that `retry_failures` made.
+    """The description of a job, or of a part that `retry_failures` added.
 
     Attributes:
         id: a hash of everything else.
-        bos_uri: the directory that it is in.
+        bos_uri: the directory of the job or part.
     """
 
     id: str
@@ -102,7 +102,7 @@ class Manifest(Model):
         """Return a manifest that was read from `uri`.
 
         Raises:
-            InvalidArgumentError: It is damaged, or not one of this library, or of another directory.
+            InvalidArgumentError: It is damaged, not the manifest of a job, or belongs to another directory.
         """
         from pydantic import ValidationError
 
@@ -126,21 +126,21 @@ class Manifest(Model):
                 uri, f"was copied: its bos_uri is {manifest.bos_uri[:_MAX_QUOTED]!r}, not this directory"
             )
         if manifest.id != manifest._hash():
-            raise _unusable(uri, "was changed: its id does not fit its content")
+            raise _unusable(uri, "was changed: its id does not match its content")
         return manifest
 
     def encoded(self) -> bytes:
-        """Return what is written."""
+        """Return the content of `job.json`."""
         return self.model_dump_json(indent=1).encode()
 
     @property
     def records(self) -> int:
-        """How many there are."""
+        """The number of records."""
         return sum(shard.records for shard in self.shards)
 
     @property
     def directory(self) -> BosUri:
-        """The directory that it is in."""
+        """The directory of the job or part."""
         return BosUri.parse_directory(self.bos_uri)
 
     def differences(self, other: Manifest) -> list[str]:
@@ -172,12 +172,12 @@ class Manifest(Model):
 
     @property
     def key_prefix(self) -> str:
-        """How the idempotency keys of its tasks begin."""
+        """The beginning of the idempotency keys of its tasks."""
         return f"job-{self.id}/"
 
     @property
     def oldest_task(self) -> datetime:
-        """When the first task may have been created, on the clock of the service."""
+        """The earliest time at which a task of the job can have been created, by the clock of the service."""
         return self.created - _CLOCK_MARGIN
 
     def _hash(self) -> str:
@@ -188,7 +188,7 @@ class Manifest(Model):
 
 @dataclass(frozen=True, slots=True)
 class ShardState(Model):
-    """How far a shard is, as `tasks/0001.json` keeps it.
+    """The state of a shard, as it is stored in `tasks/0001.json`.
 
     Attributes:
         attempt: the number of its task, from 1.
@@ -209,11 +209,11 @@ class ShardState(Model):
 
     @property
     def task_ids(self) -> tuple[str, ...]:
-        """All of its tasks."""
+        """The ids of all tasks of the shard."""
         return (*self.earlier, self.task_id)
 
     def after(self, task: Task) -> ShardState:
-        """Return the state when its task is as it is now."""
+        """Return the state with the current values of its task."""
         return replace(
             self,
             run_status=task.run_status,
@@ -223,7 +223,7 @@ class ShardState(Model):
             error=task.error_reason,
         )
 
-    def is_over(self, retries: int) -> bool:
+    def is_finished(self, retries: int) -> bool:
         """Whether nothing more will be done for the shard."""
         has_ended = self.run_status.is_final or self.run_status == DELETED
         return has_ended and not self.needs_task(retries)
@@ -234,10 +234,10 @@ class ShardState(Model):
 
 
 def find_tasks(manifest: Manifest, tasks: Iterable[Task]) -> dict[str, ShardState]:
-    """Return the state of each shard that has a task among these, by the keys of the tasks.
+    """Return the state of each shard that has a task among these, found by the keys of the tasks.
 
-    Of several attempts the newest counts; of several tasks of one attempt, one that did not fail, and then
-    the oldest: as `create` chooses.
+    The newest attempt of a shard is used. If it has several tasks, those that did not fail come first, then
+    the oldest, as in `create`.
     """
     found: dict[str, list[tuple[int, Task]]] = {}
     for task in tasks:

@@ -1,4 +1,4 @@
-"""What jobs report, as values."""
+"""The values that jobs return."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from qf_tasks.models import Model, RunStatus, html_table
 
-# The states of a job. A `str`, so that another one may be added.
+# The states of a job. They are plain text, so that others can be added.
 SUBMITTING = "Submitting"
 RUNNING = "Running"
 STOPPING = "Stopping"
@@ -36,9 +36,10 @@ class JobTask(Model):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class JobStatus(Model):
-    """How far a job is.
+    """The progress of a job.
 
-    Shards and tasks are those of the newest part: after `retry_failures`, of the part with these records.
+    After `retry_failures`, shards and tasks are those of the newest part, which has only the records that
+    were submitted again.
 
     Attributes:
         state: `"Submitting"` (some shards have no task yet), `"Running"`, `"Stopping"`, `"Done"`, `"Failed"`
@@ -50,7 +51,8 @@ class JobStatus(Model):
         tasks: the newest task of each shard that has one.
         usage: input and output tokens of all tasks together; None until the service has reported some.
         created: when the job was submitted.
-        remaining: estimated from the rate so far; None where there is none yet, and at the end.
+        remaining: the estimated time to the end, at the rate so far; None if no record was processed yet, or
+            the job has ended.
     """
 
     bos_uri: str
@@ -102,7 +104,7 @@ class JobDeletion(Model):
 
     Attributes:
         tasks: the ids of its tasks.
-        objects, bytes: below its `bos_uri`; 0 if the data is kept.
+        objects, bytes: number and size of the objects below its `bos_uri`; 0 if the data is kept.
     """
 
     tasks: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, closing
@@ -12,15 +13,17 @@ from qf_tasks._operations import bulk
 from qf_tasks._operations.api import Api
 from qf_tasks._operations.lifecycle import DeleteOptions
 from qf_tasks.data.transfers import OnProgress
-from qf_tasks.errors import TaskStateError
+from qf_tasks.errors import QfTasksError, TaskStateError
 from qf_tasks.jobs import planning
 from qf_tasks.jobs.manifest import Manifest, Shard
 from qf_tasks.jobs.models import DONE, JobDeletion, JobStatus
 from qf_tasks.jobs.parts import Part
 from qf_tasks.jobs.results import Reader
-from qf_tasks.jobs.runner import Run, RunOptions, recent_tasks, refresh, run_options, stop_tasks
+from qf_tasks.jobs.runner import Run, RunOptions, check_own, recent_tasks, refresh, run_options, stop_tasks
 from qf_tasks.jobs.status import failure_of, status_of
 from qf_tasks.jobs.storage import JobFiles, retry_directory
+
+_logger = logging.getLogger("qf_tasks")
 
 _MAX_CONCURRENT = 8
 
@@ -33,7 +36,7 @@ class JobOperations:
 
     Attributes:
         files: its objects.
-        first: what was submitted.
+        first: the manifest of what was submitted.
     """
 
     def __init__(self, api: Api, files: JobFiles, manifests: Iterable[Manifest]) -> None:
@@ -51,15 +54,24 @@ class JobOperations:
         return [*self._parts]
 
     async def begin(self) -> None:
-        """Create tasks as far as there are free slots."""
-        await Run(self._api, self.files, self._parts, run_options(None, 30.0, None)).begin()
+        """Create tasks while there are free slots; what fails for the time being is left to a run."""
+        try:
+            await Run(self._api, self.files, self._parts, run_options(None, 30.0, None)).begin()
+        except QfTasksError as error:
+            if not error.retryable:
+                raise
+            _logger.warning(
+                "Not all tasks of job %s could be created yet (%s); run() creates the others",
+                self.first.bos_uri,
+                error,
+            )
 
     async def status(self) -> JobStatus:
-        """Return how far the job is."""
+        """Return the status of the job."""
         return await self._status_of(await self.parts())
 
     async def run(self, options: RunOptions, *, raise_on_failure: bool) -> JobStatus:
-        """Return when every shard is over."""
+        """Return the status when every shard is finished."""
         parts = await self.parts()
         async with aclosing(self.ended(parts, options, ordered=False)) as ended:
             async for _ in ended:
@@ -74,7 +86,7 @@ class JobOperations:
     async def ended(
         self, parts: list[Part], options: RunOptions, *, ordered: bool
     ) -> AsyncGenerator[tuple[int, Shard], None]:
-        """Yield shards when they are over, with the number of their part; in order, those of the first."""
+        """Yield shards when they are finished, with the number of their part; if ordered, only the first."""
         *earlier, newest = range(len(parts))
         for number in earlier:
             run = Run(self._api, self.files, parts[: number + 1], replace(options, on_progress=None))
@@ -100,11 +112,11 @@ class JobOperations:
         """Add a part with the records that have no usable result, if there are any."""
         parts = await self.parts()
         if len(parts) > 1 and await self._is_incomplete(parts[-1]):
-            parts.pop()  # its upload was interrupted; the same records are sent again
+            parts.pop()  # its upload was interrupted; the same records are uploaded again
         status = await self._status_of(parts)
         if not status.is_final:
             raise TaskStateError(
-                f"Job {status.bos_uri} is {status.state}: what has failed is known when it has ended",
+                f"Job {status.bos_uri} is {status.state}: its failures are known when it has ended",
                 hint="Call run() first, or stop().",
             )
         await self._settle(parts)
@@ -118,7 +130,7 @@ class JobOperations:
             await self.begin()
 
     async def _settle(self, parts: list[Part]) -> None:
-        """Write how the tasks ended, so that results can be read without them."""
+        """Store the final states of the shards, so that results can be read when the tasks are deleted."""
         async with aclosing(self.ended(parts, run_options(None, 30.0, None), ordered=False)) as settling:
             async for _ in settling:
                 pass
@@ -139,7 +151,7 @@ class JobOperations:
         return False
 
     async def stop(self) -> JobStatus:
-        """Stop the tasks, and have every program submit no more."""
+        """Stop the tasks, and mark the job as stopped, so that no program creates more."""
         parts = await self.parts()
         manifest = parts[-1].manifest
         if not (await self._status_of(parts)).is_final:
@@ -147,12 +159,13 @@ class JobOperations:
             status = await self._status_of(parts)
             active = {task.task_id for task in status.tasks if task.run_status.can_stop}
             listed = await recent_tasks(self._api, manifest)  # among them one that another program created
+            await check_own(self._api, parts, active - {task.task_id for task in listed})
             active |= {task.task_id for task in listed if task.run_status.can_stop}
             await stop_tasks(self._api, active)
         return await self._status_of(parts)
 
     async def delete(self, *, data: bool, dry_run: bool) -> JobDeletion:
-        """Delete the tasks, and perhaps the data."""
+        """Delete the tasks, and the data if asked to."""
         parts = await self.parts()
         status = await self._status_of(parts)
         if not status.is_final:
@@ -162,9 +175,10 @@ class JobOperations:
             )
         tasks: dict[str, None] = {}
         for part in parts:
-            for state in part.states.values():
-                tasks |= dict.fromkeys(state.task_ids)
-            tasks |= dict.fromkeys(task.task_id for task in await recent_tasks(self._api, part.manifest))
+            named = [task_id for state in part.states.values() for task_id in state.task_ids]
+            listed = [task.task_id for task in await recent_tasks(self._api, part.manifest)]
+            await check_own(self._api, parts, {*named}.difference(listed))
+            tasks |= dict.fromkeys([*named, *listed])
         runtime = self._api.runtime
         found = await runtime.in_thread(self.files.all_objects, self.first) if data else []
         if not dry_run:

@@ -1,15 +1,16 @@
-"""Divides records into shards of one task each, and writes them and the manifest.
+"""Divides records into shards of one task each, and uploads the manifest and the records.
 
-Everything is validated before anything is sent. The manifest is written first: it names every object of the
-input, so what a killed program has sent is never taken as something else, and the same call completes it.
+Everything is validated before anything is sent. The manifest is uploaded first. It names every object of the
+input, so after an interruption the same call recognises what was uploaded, and uploads the rest.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 from qf_tasks.data import jsonl, transfers
 from qf_tasks.data.transfers import OnProgress
@@ -22,7 +23,7 @@ from qf_tasks.jobs.storage import JobFiles, shard_names
 def prepare(
     files: JobFiles, directory: BosUri, parameters: Parameters, records: object, on_progress: OnProgress
 ) -> Manifest:
-    """Return the manifest of a job whose records are completely in the store.
+    """Upload the records of a job, and return its manifest.
 
     Raises:
         InvalidArgumentError: The directory has another job or other objects; nothing was sent.
@@ -30,23 +31,23 @@ def prepare(
     existing = files.find(directory)
     if existing:
         _check_same(existing, Manifest.of(directory, parameters, existing.shards))
-    with TemporaryDirectory(prefix="qf-tasks-") as folder:
+    with TemporaryFile() as file:  # has no name, so that nothing is left of it however the program ends
         if (source := prepared_directory(records)) is not None:
             shards = _prepared_shards(files, source, directory, parameters.max_records_per_task)
             parts: dict[BosUri, jsonl.Shard] = {}
         else:
-            shards, parts = _shards(records, Path(folder), directory, parameters.max_records_per_task)
+            shards, parts = _shards(records, file, directory, parameters.max_records_per_task)
         manifest = Manifest.of(directory, parameters, shards)
         manifest.request(shards[0], 1)  # raises if a parameter is invalid
-        written = existing or files.claim(manifest)
+        written = existing or files.write_manifest(manifest)
         _check_same(written, manifest)
         if parts:
-            transfers.send(files.objects.open(), directory.child("input/"), parts, on_progress)
+            transfers.send(files.objects.open(), directory.child("input/"), file, parts, on_progress)
     return written
 
 
 def prepared_directory(records: object) -> BosUri | None:
-    """Return the directory in BOS that `records` is the address of, None if it is something else."""
+    """Return the directory in BOS if `records` is the address of one, otherwise None."""
     if isinstance(records, str) and re.match(r"bos:", records, re.IGNORECASE):
         return BosUri.parse_directory(records, "records")
     return None
@@ -55,18 +56,18 @@ def prepared_directory(records: object) -> BosUri | None:
 def _check_same(existing: Manifest, manifest: Manifest) -> None:
     if names := existing.differences(manifest):
         raise InvalidArgumentError(
-            f"bos_uri {existing.bos_uri} has another job, of {existing.created:%Y-%m-%d %H:%M} UTC: its "
-            f"{' and '.join(names)} differ{'s' if len(names) == 1 else ''}",
+            f"bos_uri {existing.bos_uri} has another job, of {existing.created:%Y-%m-%d %H:%M} UTC, "
+            f"that differs in its {' and '.join(names)}",
             hint="Choose another bos_uri, or use that job with client.job().",
         )
 
 
 def _shards(
-    records: object, folder: Path, directory: BosUri, max_records: int | None
+    records: object, file: BinaryIO, directory: BosUri, max_records: int | None
 ) -> tuple[tuple[Shard, ...], dict[BosUri, jsonl.Shard]]:
-    """Write records to files, and return them as shards within the limits of one task."""
+    """Write records to a file, and return them as shards within the limits of one task."""
     groups: list[list[jsonl.Shard]] = []
-    for part in jsonl.shards(records, folder, max_records):
+    for part in jsonl.shards(records, file, max_records):
         group = groups[-1] if groups else []
         is_full = len(group) == jsonl.MAX_FILES or (
             max_records is not None and sum(each.records for each in group) + part.records > max_records
@@ -88,7 +89,7 @@ def _shards(
 def _prepared_shards(
     files: JobFiles, source: BosUri, directory: BosUri, max_records: int | None
 ) -> tuple[Shard, ...]:
-    """Return the shards in a directory that is there already: itself, or else each of its directories."""
+    """Return the shards of a directory in BOS: the directory as one, or each of its sub-directories."""
     if source.bucket == directory.bucket and (
         source.key.startswith(directory.key) or directory.key.startswith(source.key)
     ):
@@ -99,8 +100,14 @@ def _prepared_shards(
         )
     store = files.objects.open()
     found = sorted(info for info in store.list(source) if info.size)  # Spark and others leave empty markers
-    lines = ((str(info.uri), jsonl.split_lines(store.read(info), jsonl.SHARD_BYTES)) for info in found)
-    counts = jsonl.count(lines)
+
+    def lines() -> Generator[tuple[str, Iterator[jsonl.Line]], None, None]:
+        for info in found:
+            with closing(store.read(info)) as chunks:
+                yield str(info.uri), jsonl.split_lines(chunks, jsonl.SHARD_BYTES)
+
+    with closing(lines()) as files_with_lines:
+        counts = jsonl.count(files_with_lines)
     groups = {source: found}
     if not _fits(found, counts, max_records):
         groups = _by_directory(found, source)

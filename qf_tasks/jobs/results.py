@@ -1,6 +1,6 @@
 """Merges the results of a job: one for each of its records, from the newest part that has the record.
 
-Every function blocks; memory is that of one shard's index, whose pages go to the disk.
+Every function blocks. Memory stays constant: ids are kept in an index on disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _logger = logging.getLogger("qf_tasks")
 
 
 class Reader:
-    """Reads the results of the shards of a job that are over. Close it after use."""
+    """Reads the results of finished shards. Close it after use."""
 
     def __init__(self, files: JobFiles, parts: list[Part], *, ordered: bool = False) -> None:
         self._files = files
@@ -32,15 +32,15 @@ class Reader:
         self._newer: RecordIndex | None = None
 
     def close(self) -> None:
-        """Drop what was kept of the newer parts."""
+        """Delete the index of the newer parts."""
         if self._newer:
             self._newer.close()
 
     def results(self, number: int, shard: Shard) -> Iterator[Result]:
         """Iterate over the results of a shard, of the part with this number.
 
-        In order, these are all of its records, with results of newer parts; otherwise, without the records
-        that newer parts have.
+        If the reader is ordered, these are all records of the shard, with their newest results. Otherwise
+        records that a newer part has are left out: they come with that part.
         """
         count = 0
         found = self._results_of(self._parts[number], shard)
@@ -65,7 +65,7 @@ class Reader:
                         )
 
     def _newest(self, result: Result, number: int) -> Result | None:
-        """Return the result that counts for a record, None if that comes with a newer part."""
+        """Return the newest result of a record, None if it comes with a newer part."""
         newer = self._index_of_newer_parts()
         value = newer.value(result.id or "") if newer else None
         if value is None:
@@ -75,7 +75,7 @@ class Reader:
         return None if int(value) > number else result
 
     def _index_of_newer_parts(self) -> RecordIndex | None:
-        """Return the ids in the retries: with the number of the newest part, or in order with its result."""
+        """Return the ids in newer parts, with the newest part's number or, if ordered, with its result."""
         if len(self._parts) > 1 and self._newer is None:
             self._newer = RecordIndex()
             for number, part in reversed(list(enumerate(self._parts))[1:]):
@@ -102,7 +102,7 @@ class Reader:
                 yield result
         if ignored:
             _logger.warning(
-                "%d lines in the output of task %s are not results of its records, or second ones",
+                "%d lines in the output of task %s were ignored: they match no record, or repeat a result",
                 ignored,
                 state.task_id if state else None,
             )

@@ -1,7 +1,7 @@
-"""Runs a job: creates the task of each shard once, polls them, and tries failed shards again.
+"""Runs a job: creates the task of each shard once, polls the tasks, and retries failed shards.
 
-Any program can do so at any time. What it has to know is in the store and in the list of tasks: a task that
-was created shortly before its program was killed is found by its idempotency key.
+Any program can do this at any time, since all state is in the store and in the list of tasks: a task that was
+created just before its program was killed is found by its idempotency key.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from qf_tasks._operations.polling import Poller, WaitOptions
 from qf_tasks._operations.retry import poll_delays
 from qf_tasks.durations import seconds
 from qf_tasks.errors import (
+    InvalidArgumentError,
     NotFoundError,
     QfTasksError,
     QuotaExceededError,
@@ -33,10 +34,8 @@ from qf_tasks.models import RunStatus, Task
 
 _logger = logging.getLogger("qf_tasks")
 
-_OUTPUT_DELAY = 30.0  # seconds after the end of a task in which its output may not be listed yet
-_VISIBILITY_DELAY = 60.0  # seconds in which a task that is not found may only not be visible yet
-_MAX_OUTPUT_POLL = 5.0  # seconds between two listings of it
-_MAX_OUTAGE = 600.0  # seconds for which no task can be created, other than for want of a slot
+_VISIBILITY_DELAY = 60.0  # seconds in which "not found" may only mean "not visible yet"
+_MAX_OUTAGE = 600.0  # seconds of failures, other than a full quota, after which a run ends
 _MIN_CALL_TIME = 1.0  # seconds that the creation of a task may take even if the timeout passes meanwhile
 _MAX_CONCURRENT = 8
 
@@ -66,14 +65,14 @@ def run_options(timeout: object, poll_interval: object, on_progress: OnStatus | 
 
 
 async def refresh(api: Api, files: JobFiles, part: Part) -> None:
-    """Find out how far the shards of a part are."""
+    """Update the states of the shards of a part."""
     manifest = part.manifest
     unsettled = [shard.name for shard in manifest.shards if shard.name not in part.settled]
     if not unsettled:
         return
     stored = await api.runtime.in_thread(files.read_states, manifest, unsettled)
     part.states |= stored
-    part.settled |= {name for name, state in stored.items() if state.is_over(part.retries)}
+    part.settled |= {name for name, state in stored.items() if state.is_finished(part.retries)}
     part.is_stopped = await api.runtime.in_thread(files.is_stopped, manifest)
     if part.settled.issuperset(unsettled):
         return
@@ -99,8 +98,8 @@ def _newer(stored: ShardState | None, found: ShardState | None) -> ShardState | 
 async def recent_tasks(api: Api, manifest: Manifest) -> list[Task]:
     """Return the tasks of the account that have a key of this job.
 
-    The list ends at the tasks that are older than the job, if it is in that order, which is inferred: what
-    it lacks then is found by `create`.
+    The listing stops at the first page that is older than the job. That it is ordered by time is inferred; a
+    task that is missed is found by `create`.
     """
     found: list[Task] = []
     async with aclosing(listing.pages(api, listing.Query())) as pages:
@@ -137,21 +136,21 @@ class Run:
         self._has_changed = True
 
     async def begin(self) -> None:
-        """Create tasks as far as there are free slots."""
+        """Create tasks while there are free slots."""
         await self._refresh()
         await self._create_tasks()
 
     async def ended(self) -> AsyncGenerator[Shard, None]:
-        """Yield each shard when it is over: those that are already first.
+        """Yield each shard when it is finished, first those that already are.
 
         Raises:
-            WaitTimeoutError: Not all are in time.
+            WaitTimeoutError: Some shards were not finished in time.
         """
         now = self._api.runtime.now
         timeout = self._options.wait.timeout
         self._deadline = None if timeout is None else now() + timeout
         await self._refresh()
-        for shard in [shard for shard in self._part.manifest.shards if self._part.is_over(shard)]:
+        for shard in [shard for shard in self._part.manifest.shards if self._part.is_finished(shard)]:
             await self._settle(shard)
             yield shard
         is_running = True
@@ -180,16 +179,16 @@ class Run:
         for shard in part.manifest.shards:
             if part.needs_task(shard):
                 self._waiting.append(shard)
-            elif not part.is_over(shard):
+            elif not part.is_finished(shard):
                 self._by_task[part.states[shard.name].task_id] = shard
 
     async def _end(self, task: Task) -> Shard | None:
-        """Note that a task has ended, and return its shard if that is over."""
+        """Record that a task has ended; return its shard if that is finished."""
         shard = self._by_task.pop(task.task_id)
         self._observe(task, shard)
         if self._part.needs_task(shard):
             _logger.warning(
-                "Shard %s of job %s is tried again: task %s ended as %s",
+                "Retrying shard %s of job %s: task %s ended as %s",
                 shard.name,
                 self._part.manifest.bos_uri,
                 task.task_id,
@@ -201,10 +200,10 @@ class Run:
         return shard
 
     async def _end_if_deleted(self, error: TaskNotFoundError) -> Shard | None:
-        """Note that a task was deleted, unless it may not be visible yet; return its shard.
+        """Record that a task was deleted, unless it may only not be visible yet; return its shard.
 
         Raises:
-            TaskNotFoundError: It is not one of this job.
+            TaskNotFoundError: The task is not one of this job.
         """
         task_id, now = error.task_id or "", self._api.runtime.now()
         if task_id not in self._by_task:
@@ -223,7 +222,7 @@ class Run:
         self._has_changed = True
 
     async def _settle(self, shard: Shard) -> None:
-        """Write that a shard is over, when its output is complete.
+        """Store the final state of a shard, once its output is complete.
 
         A store that cannot be reached for a while does not end the run.
         """
@@ -240,7 +239,9 @@ class Run:
             except QfTasksError as error:
                 if not error.retryable or runtime.now() - started > _MAX_OUTAGE:
                     raise
-                _logger.warning("Shard %s is over, which could not be written (%s)", shard.name, error)
+                _logger.warning(
+                    "The final state of shard %s could not be stored (%s); trying again", shard.name, error
+                )
                 await runtime.sleep(delay)
             else:
                 part.settled.add(shard.name)
@@ -248,25 +249,18 @@ class Run:
 
     async def _wait_for_output(self, shard: Shard, state: ShardState) -> None:
         """Wait until there is an output file for each input file; how soon they are listed is unknown."""
-        runtime = self._api.runtime
-        until = runtime.now() + _OUTPUT_DELAY
         expected = sum(file.records > 0 for file in shard.files)
-        for delay in poll_delays(_MAX_OUTPUT_POLL):
-            found = await runtime.in_thread(self._files.output, state)
-            if len(found) >= expected:
-                return
-            if runtime.now() >= until:
-                _logger.warning(
-                    "Task %s is Done, but has %d output files for %d input files",
-                    state.task_id,
-                    len(found),
-                    expected,
-                )
-                return
-            await runtime.sleep(delay)
+        found = await self._api.runtime.in_thread(self._files.output, state, expected)
+        if len(found) < expected:
+            _logger.warning(
+                "Task %s is Done, but has %d output files for %d input files",
+                state.task_id,
+                len(found),
+                expected,
+            )
 
     async def _add_tasks(self) -> bool:
-        """Create tasks as far as there are free slots, and return whether more are to be created.
+        """Create tasks while there are free slots, and return whether more are to be created.
 
         A service that cannot be reached for a while does not end the run.
         """
@@ -294,7 +288,7 @@ class Run:
             _logger.debug("%d shards wait for a slot: %s", len(self._waiting), error)
 
     async def _create_task(self, shard: Shard) -> None:
-        """Create the next task of the first waiting shard, or find the one that there is already."""
+        """Create the next task of the first waiting shard, or use the one that exists already."""
         part, runtime = self._part, self._api.runtime
         before = part.states.get(shard.name)
         attempt = before.attempt + 1 if before else 1
@@ -326,7 +320,7 @@ class Run:
             raise NotFoundError(
                 f"The input of shard {shard.name} is not what was submitted: {len(wrong)} objects are "
                 f"missing, changed or not part of it, such as {wrong[0]}",
-                hint="Submit the same records again: what is missing is sent. Delete what is not part of it.",
+                hint="Submit the same records again to upload what is missing; delete what does not belong.",
             )
 
     def _limited_api(self) -> Api:
@@ -343,7 +337,7 @@ class Run:
 
     def _timed_out(self, error: WaitTimeoutError) -> WaitTimeoutError:
         shards = self._part.manifest.shards
-        open_shards = [shard.name for shard in shards if not self._part.is_over(shard)]
+        open_shards = [shard.name for shard in shards if not self._part.is_finished(shard)]
         return WaitTimeoutError(
             f"Job {self._part.manifest.bos_uri} has not ended after {self._options.wait.timeout:g} s: "
             f"{len(open_shards)} of {len(shards)} shards are not done; its tasks keep running",
@@ -351,6 +345,26 @@ class Run:
             pending=error.pending,
             hint="Nothing was stopped. Run the job again to continue. 任务仍在运行，可再次等待。",
         )
+
+
+async def check_own(api: Api, parts: Iterable[Part], task_ids: Iterable[str]) -> None:
+    """Check that tasks were created for a job: others may write its files, but not choose what is deleted.
+
+    Raises:
+        InvalidArgumentError: A task was not created for it; the files of the job were changed.
+    """
+    prefixes = tuple(part.manifest.key_prefix for part in parts)
+    for task_id in task_ids:
+        try:
+            task = await listing.get(api, task_id)
+        except TaskNotFoundError:
+            continue
+        if not (task.idempotency_key or "").startswith(prefixes):
+            raise InvalidArgumentError(
+                f"The files of the job name task {task_id}, which was not created for it",
+                task_id=task_id,
+                hint="Delete the file in tasks/ that names it: the job finds its tasks by their keys.",
+            )
 
 
 async def stop_tasks(api: Api, task_ids: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""How far a job is, from what is known of its shards."""
+"""Computes the status of a job from the states of its shards."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _MAX_NAMED = 5
 
 
 def status_of(parts: Sequence[Part]) -> JobStatus:
-    """Return how far a job is; the records that the newest part does not have are done."""
+    """Return the status of a job; records that are not in the newest part are done."""
     first, newest = parts[0].manifest, parts[-1]
     manifest = newest.manifest
     is_done = {shard.name for shard in manifest.shards if _run_status(newest, shard) == RunStatus.DONE}
     failed = tuple(
-        shard.name for shard in manifest.shards if newest.is_over(shard) and shard.name not in is_done
+        shard.name for shard in manifest.shards if newest.is_finished(shard) and shard.name not in is_done
     )
     processed = sum(_processed(newest, shard) for shard in manifest.shards)
     tokens = [state.tokens for part in parts for state in part.states.values() if state.tokens is not None]
@@ -57,7 +57,7 @@ def failure_of(part: Part, status: JobStatus) -> TaskFailedError:
     counts = f"{len(status.failed_shards)} of {status.shards} shards failed"
     return TaskFailedError(
         f"Job {status.bos_uri} ended as {status.state}: {counts}: {', '.join(details)}{more}",
-        hint="results() has what there is; retry_failures() runs the records without a result again. "
+        hint="results() yields the results so far; retry_failures() submits the records without one again. "
         "部分分片未成功，可用 retry_failures() 重试。",
     )
 

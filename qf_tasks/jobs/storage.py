@@ -1,11 +1,11 @@
-"""What is below the `bos_uri` of a job, and how it is read and written.
+"""Reads and writes the objects of a job, below its `bos_uri`.
 
     job.json            the manifest, written once, before anything else
-    input/0001/         the records of a shard, unless they were there already, elsewhere
+    input/0001/         the records of a shard, unless they were submitted as a directory in BOS
     tasks/0001.json     the task of a shard
     output/0001/        where its tasks write
     stopped.json        the job was stopped: no more tasks are created
-    retries/0001/       the part that `retry_failures` made: the same again
+    retries/0001/       a part that `retry_failures` added, with the same layout
 
 Every method blocks.
 """
@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import count
 
+from qf_tasks.data import transfers
 from qf_tasks.data.lazy_store import LazyStore
 from qf_tasks.data.uri import BosUri, ObjectInfo
 from qf_tasks.errors import BadResponseError, InvalidArgumentError, NotFoundError
@@ -27,6 +28,7 @@ _STOPPED = "stopped.json"
 _MAX_MANIFEST_BYTES = 256 << 20
 _MAX_STATE_BYTES = 1 << 20
 _MAX_WORKERS = 8
+_OUTPUT_LAG = 30.0  # seconds after the end of a task in which its output may not be listed yet: a choice
 
 
 class JobFiles:
@@ -44,7 +46,7 @@ class JobFiles:
         """Return the manifest of the job in a directory, None if there is none.
 
         Raises:
-            InvalidArgumentError: It is damaged, or not one of this library.
+            InvalidArgumentError: It is damaged, or is not the manifest of a job.
         """
         uri = directory.child(_MANIFEST)
         try:
@@ -86,14 +88,14 @@ class JobFiles:
         if found is None and (other := next(self._store.open().list(directory), None)):
             raise InvalidArgumentError(
                 f"bos_uri {directory} has other objects, such as {other.uri}, and no {_MANIFEST}",
-                hint="Choose a directory of its own for each job, or delete this one with data.delete().",
+                hint="Use a separate directory for each job, or delete this one with data.delete().",
             )
         return found
 
-    def claim(self, manifest: Manifest) -> Manifest:
-        """Write a manifest, and return what is then there: that of another program may have been first.
+    def write_manifest(self, manifest: Manifest) -> Manifest:
+        """Write a manifest, and return the one that is stored: another program may have been first.
 
-        That a write can be conditional is not documented; what counts is what can be read afterwards.
+        BOS does not document conditional writes, so the manifest is read again afterwards.
         """
         self._store.open().write(manifest.directory.child(_MANIFEST), manifest.encoded(), if_absent=True)
         written = self.read_manifest(manifest.directory)
@@ -107,7 +109,7 @@ class JobFiles:
         return written
 
     def read_states(self, manifest: Manifest, names: Iterable[str]) -> dict[str, ShardState]:
-        """Return the states of those of these shards that have one."""
+        """Return the states of these shards; a shard without one is left out."""
         directory = manifest.directory.child("tasks/")
         wanted = set(names)
         listed = (_state_name(info.uri, directory) for info in self._store.open().list(directory))
@@ -148,25 +150,31 @@ class JobFiles:
         return True
 
     def mark_stopped(self, manifest: Manifest) -> None:
-        """Have every program that runs a job submit no more."""
+        """Mark a job as stopped, so that no program creates more tasks."""
         content = f'{{"stopped": "{datetime.now(UTC).isoformat()}"}}'
         self._store.open().write(manifest.directory.child(_STOPPED), content.encode())
 
     def missing_input(self, shard: Shard) -> list[str]:
-        """Return the names of the files of a shard that are missing or were changed, and of other ones."""
+        """Return the objects in the input of a shard that are missing, changed, or not part of it."""
         directory = BosUri.parse_directory(shard.input_uri)
         expected = set(shard.objects())
         found = {info for info in self._store.open().list(directory) if info.size}
         return sorted({str(info.uri) for info in expected ^ found})
 
-    def output(self, state: ShardState) -> list[ObjectInfo]:
-        """Return the objects that a task has written."""
+    def output(self, state: ShardState, expected: int = 0) -> list[ObjectInfo]:
+        """Return the objects that a task has written.
+
+        Args:
+            expected: Wait for some seconds until there are so many. Default 0, which does not wait.
+        """
         if state.output_uri is None:
             return []
-        return sorted(self._store.open().list(BosUri.parse_directory(state.output_uri, "output_uri")))
+        directory = BosUri.parse_directory(state.output_uri, "output_uri")
+        store = self._store.open()
+        return transfers.list_until(store, directory, lambda found: len(found) >= expected, _OUTPUT_LAG)
 
     def all_objects(self, manifest: Manifest) -> list[ObjectInfo]:
-        """Return all objects of a job, the manifest last: until then, a deletion can be continued."""
+        """Return all objects of a job; the manifest is last, so that an interrupted deletion can continue."""
         first = manifest.directory.child(_MANIFEST)
         found = list(self._store.open().list(manifest.directory, with_markers=True))
         return sorted(found, key=lambda info: (info.uri == first, info.uri))

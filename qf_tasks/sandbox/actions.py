@@ -63,7 +63,7 @@ class Actions:
     worker: Worker
 
     def create(self, body: Body) -> dict[str, str]:
-        """Create a task that queues, runs and gets Done."""
+        """Create a task that queues, runs and ends as Done."""
         created = read_new_task(body)
         if self.store.count(self.account, ACTIVE, self.now) >= QUOTA:
             message = f"At most {QUOTA} tasks may be queuing, running or stopping."

@@ -59,7 +59,7 @@ class ServerBehavior:
     # A choice: the error (status, code, message) of every signed request: arrears, maintenance.
     reject_all: tuple[int, str, str] | None = None
 
-    # A choice: whether a bucket has to be created before its first use, or comes into being by it.
+    # A choice: whether a bucket has to be created before its first use, or is created by it.
     missing_buckets_refused: bool = False
 
     # A choice: the status of deleting an object that does not exist, 404 with `NoSuchKey` or 204.
@@ -68,7 +68,7 @@ class ServerBehavior:
     # A choice: whether a truncated list of objects has `nextMarker`.
     object_next_marker: bool = True
 
-    # A choice: whether storing an object heeds `If-Match` and `If-None-Match`.
+    # A choice: whether storing an object obeys `If-Match` and `If-None-Match`.
     conditional_put: bool = True
 
     # A choice: seconds of the sandbox's clock after an object was stored until it is listed.

@@ -28,7 +28,7 @@ _HOST_SUFFIX = ".bcebos.com"
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
-# Parameters that do not name another resource than the object or bucket itself.
+# Parameters that name no sub-resource of the object or bucket.
 _PLAIN_PARAMETERS = frozenset(
     {
         *("authorization", "prefix", "delimiter", "marker", "maxkeys", "partnumber"),
@@ -107,7 +107,7 @@ class ObjectOperations:
         return self._empty()
 
     def head_bucket(self) -> Response:
-        """Say whether the bucket exists."""
+        """Check that the bucket exists."""
         _ = self._bucket
         return self._empty()
 

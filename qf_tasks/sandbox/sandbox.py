@@ -421,7 +421,7 @@ class Sandbox:
             action: Only for requests of this action, such as "DeleteBatchInferenceTask", or of this operation
                 of the object storage, such as "PutObject", "GetObject" or "ListObjects".
             times: How many requests get the fault; None for all.
-            skip: How many matching requests are left alone before.
+            skip: How many matching requests get no fault before that.
             task_id: Only for requests that name this task.
 
         Raises:

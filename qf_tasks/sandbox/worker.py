@@ -1,7 +1,7 @@
 """Runs tasks over the object store: reads the records of a task, answers them, and writes the results.
 
-It works by the clock of the sandbox: what is due is done before the state is read the next time. A task
-without input in the store is left alone. Knows nothing of HTTP.
+It follows the clock of the sandbox: work that is due is done before the state is read the next time. A task
+without input in the store is not touched. Knows nothing of HTTP.
 """
 
 import json
@@ -34,7 +34,7 @@ def repeat_question(record: Record) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkOptions:
-    """What the records of tasks are answered with, and which of them fail."""
+    """How the records of tasks are answered, and which of them fail."""
 
     answer: Answer = repeat_question
     fail_records: Failures = 0.0
@@ -211,7 +211,7 @@ def _bucket_and_prefix(uri: str) -> tuple[str, str]:
 
 
 def _records(files: dict[str, Content]) -> Iterator[tuple[str, Record | None]]:
-    """Yield each record with the name of its file; None is a line that is no record."""
+    """Yield each record with the name of its file; None for a line that is not a record."""
     for name, content in files.items():
         for line in content.lines():
             try:

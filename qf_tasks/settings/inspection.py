@@ -1,4 +1,4 @@
-"""What each source of settings holds, by names alone: for a diagnosis, and for a user who wonders."""
+"""Reports what each source of settings holds, by names alone, for a diagnosis."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def call_of(keywords: Keywords) -> Call:
 def _problem(name: str, content: object) -> str | None:
     """Return what is wrong with a keyword, without its value; what a setting must be is checked later."""
     if name not in Keywords.__annotations__:
-        return f"there is no argument {name!r}{did_you_mean(name, Keywords.__annotations__)}"
+        return f"There is no argument {name!r}{did_you_mean(name, Keywords.__annotations__)}"
     if name in _CHOOSERS and not isinstance(content, str):
         return f"{name} must be a {'name' if name == 'profile' else 'path'}, not {type(content).__name__}"
     if isinstance(content, str) and not content.strip():

@@ -1,6 +1,6 @@
 """Decides which source a setting comes from, and whether the sources can be used together.
 
-Three rules are ours and not those of pydantic-settings. Both keys come from the first source that has either.
+Three rules are not those of pydantic-settings. Both keys come from the first source that has either.
 A source that the caller named is not overridden by one that was found (`collect` orders them so). And a file
 that may be a stranger's does not say where requests signed with other keys go.
 """

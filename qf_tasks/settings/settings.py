@@ -58,7 +58,8 @@ class Settings(BaseSettings):
         base_url: Scheme and host of the service; https, or http on loopback.
         bos_endpoint: Scheme and host of the object storage; default None, `base_url` if that is on loopback,
             otherwise that of the bucket's region.
-        request_timeout: Deadline of one attempt, in seconds; default 60.
+        request_timeout: Deadline of one attempt, in seconds; default 60. For reading an object from BOS, the
+            longest wait for more bytes.
         max_retries: How often a request is retried after the first attempt; default 3.
         max_retry_wait: The longest delay before a retry, in seconds; default 60.
         retry_budget: Seconds for all attempts of one call together; default 300.
@@ -98,7 +99,7 @@ class Settings(BaseSettings):
         resolved = cast(dict[str, Any], values)  # of `Value`
         fields = type(self).model_fields
         if unknown := next((name for name in resolved if name not in fields), None):
-            raise ConfigurationError(f"there is no setting {unknown!r}{did_you_mean(unknown, fields)}")
+            raise ConfigurationError(f"There is no setting {unknown!r}{did_you_mean(unknown, fields)}")
         origins = {name: value.origin for name, value in resolved.items()}
         invalid: QfTasksError | None = None
         try:
@@ -146,7 +147,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def profiles(cls, config_file: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
-        """Return the names of the profiles in a settings file; nothing where there is no file.
+        """Return the names of the profiles in a settings file; an empty tuple if there is none.
 
         Args:
             config_file: The file; default None, the one that `load` would read.
@@ -174,7 +175,7 @@ class Settings(BaseSettings):
         """
         fields = type(self).model_fields
         if not isinstance(name, str) or name not in fields:
-            raise InvalidArgumentError(f"there is no setting {name!r}{did_you_mean(name, fields)}")
+            raise InvalidArgumentError(f"There is no setting {name!r}{did_you_mean(name, fields)}")
         return self._origins.get(name, DEFAULT)
 
     def masked(self) -> dict[str, object]:
@@ -205,7 +206,7 @@ class Settings(BaseSettings):
         return hash(tuple(self.__dict__.items()))
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled, which would write the secret key in clear."""
+        """Refuse to be pickled, which would write the secret key in plain text."""
         raise TypeError("Settings contain a secret key and cannot be pickled: load them in each process")
 
 

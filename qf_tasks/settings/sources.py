@@ -1,6 +1,6 @@
 """Reads each source of settings and puts them in the order of precedence.
 
-This module knows variables and files, but not what a value must look like. What is wrong with a source is
+This module knows variables and files, but not the rules for values. What is wrong with a source is
 recorded in it and raised later, so that no value is in the frames of the error.
 """
 

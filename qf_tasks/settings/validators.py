@@ -1,4 +1,4 @@
-"""What a single value must look like.
+"""The rules for single values.
 
 A validator returns the value as it is kept, or raises `ValueError` with a rule. It never quotes the value,
 which may be a key. Where a value came from is not known here.

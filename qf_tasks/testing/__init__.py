@@ -10,7 +10,7 @@ Fixtures:
         runs a hundred times as fast as real time, so that `client.wait(...)` ends within a second.
     qianfan_client: A `TaskClient` of that sandbox, closed after the test.
 
-The sandbox stores objects (BOS), too, and a task whose input is there reads its records and writes results:
+The sandbox also stores objects (BOS). A task whose input is there reads its records and writes results:
 
     def test_answers(qianfan_sandbox, qianfan_client):
         qianfan_sandbox.set_answers(lambda record: "4" if record["query"] == "2+2?" else None)
@@ -22,9 +22,10 @@ The sandbox stores objects (BOS), too, and a task whose input is there reads its
         results = qianfan_sandbox.get(f"bos:/bucket/out/{task.output_dir}/a.jsonl")
         assert json.loads(results)["output"]["result"] == "4"
 
-`set_answers` decides which records and files fail. Tests need no objects: without them, a task ends as Done.
+`set_answers` also decides which records and files fail. Tests need no objects: without them, a task ends as
+Done.
 
-A test fails at its end in two cases, each of which a mark allows:
+A test fails at its end in two cases, unless a mark allows it:
     qianfan_allow_rejections: The sandbox rejected a request for its path, action or signature.
     qianfan_allow_unused_faults: An injected fault did not fire as often as it was injected for.
 """

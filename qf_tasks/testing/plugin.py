@@ -43,7 +43,7 @@ def qianfan_sandbox(
         for name in os.environ:
             if name.startswith(_VARIABLES):
                 monkeypatch.delenv(name)
-        # An empty file, lest a settings file or a `.env` of the developer is found.
+        # An empty file, so that no settings file or `.env` of the developer is found.
         empty_file = tmp_path_factory.getbasetemp() / "empty_qianfan_settings"
         empty_file.touch()
         files = dict.fromkeys(("QF_TASKS_CONFIG", "QIANFAN_DOT_ENV_CONFIG_FILE"), str(empty_file))

@@ -143,9 +143,12 @@ class Airflow:
             self._run("dags", "backfill", dag, "--start-date", first, "--end-date", last)
             return
         # With SQLite, Airflow 3 can make a backfill only while nothing else writes.
-        self.kill("scheduler", signal.SIGTERM)
+        writers = ("scheduler", "dag-processor", "triggerer")
+        for component in writers:
+            self.kill(component, signal.SIGTERM)
         self._run("backfill", "create", "--dag-id", dag, "--from-date", first, "--to-date", last)
-        self.start("scheduler")
+        for component in writers:
+            self.start(component)
 
     def states(self, dag: str, run: str) -> list[str]:
         """Return the states of all task instances of a run."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from qf_tasks.airflow import get_provider_info
+from qf_tasks.airflow import get_provider_info, hooks
 from qf_tasks.airflow._compat import IS_AIRFLOW_3, BaseHook
 from qf_tasks.airflow.hooks import QianfanHook
 from qf_tasks.errors import ConfigurationError
@@ -39,6 +41,31 @@ def test_get_async_conn_returns_an_asyncio_client(sandbox: Sandbox) -> None:
             return task.is_success
 
     assert asyncio.run(get())
+
+
+def test_get_async_conn_reads_the_connection_in_the_thread_of_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = set()
+
+    class Connection(SimpleNamespace):
+        @property
+        def extra_dejson(self) -> dict[str, Any]:
+            threads.add(threading.get_ident())
+            return {}
+
+    async def connection_of(conn_id: str) -> Connection:
+        keys = {"login": KEYS["login"], "password": KEYS["password"]}
+        return Connection(conn_id=conn_id, host=None, schema=None, port=None, **keys)
+
+    monkeypatch.setattr(hooks, "get_connection", connection_of)
+
+    async def make() -> None:
+        await (await QianfanHook().get_async_conn()).close()
+
+    asyncio.run(make())
+
+    assert threads == {threading.get_ident()}
 
 
 def test_settings_of_a_connection_have_its_extras(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +110,7 @@ def test_settings_of_a_connection_as_uri(monkeypatch: pytest.MonkeyPatch) -> Non
     ("connection", "message"),
     [
         ({"conn_type": "qianfan", "login": "a" * 32}, "secret_key is required"),
-        ({**KEYS, "extra": {"max_retry": 1}}, "there is no setting 'max_retry'; did you mean max_retries?"),
+        ({**KEYS, "extra": {"max_retry": 1}}, "There is no setting 'max_retry'; did you mean max_retries?"),
         (
             {**KEYS, "extra": {"max_retries": "many"}},
             "valid integer.* .Airflow connection other.",

@@ -149,6 +149,17 @@ def test_execute_other_intention_creates_another_task(sandbox: Sandbox, changed:
     assert len(sandbox.tasks) == 2
 
 
+def test_execute_after_a_clear_stops_the_earlier_task_if_nothing_else_did(sandbox: Sandbox) -> None:
+    other = sandbox.add_task(run_status="Running")
+    for max_tries in (2, 3, 5):
+        operator = inference()
+        defer(operator, context_of(operator, max_tries=max_tries))
+
+    states = [task["runStatus"] for task in sandbox.tasks.values()]
+    assert states == ["Running", "Stopping", "Stopping", "Queuing"]
+    assert next(iter(sandbox.tasks)) == other
+
+
 def test_execute_after_a_lost_response_creates_one_task(sandbox: Sandbox) -> None:
     sandbox.inject(Fault.reset_after(), action=CREATE)
 
@@ -354,7 +365,7 @@ def test_job_after_a_clear_has_a_directory_of_its_own(sandbox: Sandbox) -> None:
     trigger = defer(operator, context_of(operator, max_tries=3))
 
     assert trigger.bos_uri == "bos:/bucket/jobs/nightly-rerun-1/"
-    assert len(sandbox.tasks) == 2
+    assert [task["runStatus"] for task in sandbox.tasks.values()] == ["Stopping", "Queuing"]
 
 
 def test_job_killed_is_stopped_and_its_retry_runs_the_records_again(sandbox: Sandbox) -> None:
@@ -401,12 +412,12 @@ def status_event(sandbox: Sandbox) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"records": None}, "records and bos_uri need each other"),
-        ({"bos_uri": None}, "records and bos_uri need each other"),
+        ({"records": None}, "records and bos_uri must be given together"),
+        ({"bos_uri": None}, "records and bos_uri must be given together"),
         ({"records": None, "bos_uri": None}, "Give either input_bos_uri and output_bos_uri, or records"),
         ({"bos_uri": "s3://bucket/jobs/"}, "bos_uri"),
-        ({"quota_timeout": "1h"}, "quota_timeout is not for a job"),
-        ({"input_bos_uri": "bos:/bucket/in/"}, "input_bos_uri is not for a job"),
+        ({"quota_timeout": "1h"}, "quota_timeout cannot be combined"),
+        ({"input_bos_uri": "bos:/bucket/in/"}, "input_bos_uri cannot be combined"),
         ({"endpoint": None}, "Exactly one of endpoint and model_id"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
@@ -450,7 +461,7 @@ def test_job_results_of_a_running_job_raise(sandbox: Sandbox, tmp_path: Path) ->
     path = tmp_path / "results.jsonl"
     operator = QianfanJobResultsOperator(task_id="results", bos_uri=JOB, path=str(path))
 
-    with pytest.raises(AirflowException, match="is Running; its results come at its end"):
+    with pytest.raises(AirflowException, match="is Running; its results are complete when it has ended"):
         operator.execute(context_of(operator))
 
     assert not path.exists()

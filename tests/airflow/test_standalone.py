@@ -18,7 +18,7 @@ from qf_tasks.sandbox import Fault, Sandbox
 
 from .running_airflow import Airflow, until
 
-pytestmark = [pytest.mark.standalone, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.standalone
 
 CREATE, STOP, GET, LIST = (
     "CreateBatchInferenceTask",
@@ -114,7 +114,9 @@ def wait_for_stop(service: Sandbox, since: float) -> None:
     print(f"  stop requested after {time.monotonic() - since:.1f} s")
 
 
-def test_worker_killed_before_the_id_is_stored(airflow: Airflow, service: Sandbox) -> None:
+def test_create_with_worker_killed_before_the_id_is_stored_is_found_by_the_retry(
+    airflow: Airflow, service: Sandbox
+) -> None:
     service.inject(Fault.slow(10), action=CREATE)
     run = airflow.trigger("deferred")
     until(lambda: service.tasks, "the task exists")
@@ -127,7 +129,7 @@ def test_worker_killed_before_the_id_is_stored(airflow: Airflow, service: Sandbo
     assert count(service, CREATE) == 1
 
 
-def test_worker_killed_while_waiting(airflow: Airflow, service: Sandbox) -> None:
+def test_wait_with_killed_worker_continues_in_the_retry(airflow: Airflow, service: Sandbox) -> None:
     run = airflow.trigger("running")
     until(lambda: count(service, GET) > 2, "it waits")
 
@@ -140,7 +142,9 @@ def test_worker_killed_while_waiting(airflow: Airflow, service: Sandbox) -> None
     assert count(service, CREATE) == 1
 
 
-def test_worker_shut_down(airflow: Airflow, service: Sandbox) -> None:
+def test_wait_with_worker_shut_down_stops_the_task_and_the_retry_creates_another(
+    airflow: Airflow, service: Sandbox
+) -> None:
     run = airflow.trigger("running")
     until(lambda: count(service, GET) > 2, "it waits")
 
@@ -153,7 +157,9 @@ def test_worker_shut_down(airflow: Airflow, service: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "shut down"])
-def test_triggerer_restarts(airflow: Airflow, service: Sandbox, number: int) -> None:
+def test_wait_with_restarted_triggerer_continues_without_a_stop(
+    airflow: Airflow, service: Sandbox, number: int
+) -> None:
     run = airflow.trigger("deferred")
     airflow.wait_for("deferred", run, "deferred")
     until(lambda: count(service, GET) > 2, "the triggerer waits")
@@ -171,7 +177,7 @@ def test_triggerer_restarts(airflow: Airflow, service: Sandbox, number: int) -> 
 
 @pytest.mark.parametrize("state", ["failed", "success"])
 @pytest.mark.parametrize("dag", ["deferred", "running"])
-def test_marked(airflow: Airflow, service: Sandbox, dag: str, state: str) -> None:
+def test_mark_while_waiting_stops_the_task(airflow: Airflow, service: Sandbox, dag: str, state: str) -> None:
     run = airflow.trigger(dag)
     airflow.wait_for(dag, run, dag)
     until(lambda: count(service, GET) > 2, "it waits")
@@ -184,7 +190,9 @@ def test_marked(airflow: Airflow, service: Sandbox, dag: str, state: str) -> Non
 
 
 @pytest.mark.parametrize("dag", ["deferred", "running"])
-def test_cleared(airflow: Airflow, service: Sandbox, dag: str) -> None:
+def test_clear_while_waiting_stops_the_task_and_creates_another(
+    airflow: Airflow, service: Sandbox, dag: str
+) -> None:
     run = airflow.trigger(dag)
     airflow.wait_for(dag, run, dag)
     until(lambda: count(service, GET) > 2, "it waits")
@@ -200,7 +208,7 @@ def test_cleared(airflow: Airflow, service: Sandbox, dag: str) -> None:
     assert count(service, CREATE) == 2
 
 
-def test_cleared_after_success_creates_another(airflow: Airflow, service: Sandbox) -> None:
+def test_clear_after_success_creates_another(airflow: Airflow, service: Sandbox) -> None:
     run = airflow.trigger("deferred")
     airflow.wait_for("deferred", run, "deferred")
     finish(service)
@@ -213,7 +221,7 @@ def test_cleared_after_success_creates_another(airflow: Airflow, service: Sandbo
     airflow.wait_for("deferred", run, "success")
 
 
-def test_mapped(airflow: Airflow, service: Sandbox) -> None:
+def test_create_in_mapped_task_creates_one_for_each_map_index(airflow: Airflow, service: Sandbox) -> None:
     run = airflow.trigger("mapped")
     airflow.wait_for("mapped", run, "deferred", 15)
     time.sleep(5)
@@ -225,7 +233,9 @@ def test_mapped(airflow: Airflow, service: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(("dag", "left"), [("leave", "Running"), ("stop", "Stopped"), ("limited", "Stopped")])
-def test_timeout(airflow: Airflow, service: Sandbox, dag: str, left: str) -> None:
+def test_wait_beyond_the_timeout_fails_and_leaves_or_stops_the_task(
+    airflow: Airflow, service: Sandbox, dag: str, left: str
+) -> None:
     run = airflow.trigger(dag)
 
     airflow.wait_for(dag, run, "failed")
@@ -235,7 +245,9 @@ def test_timeout(airflow: Airflow, service: Sandbox, dag: str, left: str) -> Non
     assert count(service, CREATE) == (1 if left == "Running" else 3)
 
 
-def test_job_worker_killed_in_its_first_create(airflow: Airflow, service: Sandbox) -> None:
+def test_job_with_worker_killed_in_its_first_create_creates_one_task(
+    airflow: Airflow, service: Sandbox
+) -> None:
     service.inject(Fault.slow(10), action=CREATE)
     run = airflow.trigger("job")
     until(lambda: service.tasks, "the task exists")
@@ -248,7 +260,7 @@ def test_job_worker_killed_in_its_first_create(airflow: Airflow, service: Sandbo
     assert count(service, CREATE) == 1
 
 
-def test_job_marked_failed(airflow: Airflow, service: Sandbox) -> None:
+def test_mark_of_running_job_stops_it(airflow: Airflow, service: Sandbox) -> None:
     run = airflow.trigger("job")
     until(lambda: count(service, GET) > 0, "the triggerer waits")
 
@@ -258,7 +270,7 @@ def test_job_marked_failed(airflow: Airflow, service: Sandbox) -> None:
     assert f"bos:/bucket/jobs/{run}/stopped.json" in service.objects
 
 
-def test_job_cleared(airflow: Airflow, service: Sandbox) -> None:
+def test_clear_of_running_job_stops_it_and_submits_another(airflow: Airflow, service: Sandbox) -> None:
     run = airflow.trigger("job")
     until(lambda: count(service, GET) > 0, "the triggerer waits")
 
@@ -272,7 +284,7 @@ def test_job_cleared(airflow: Airflow, service: Sandbox) -> None:
     airflow.wait_for("job", run, "success")
 
 
-def test_backfill(airflow: Airflow, service: Sandbox) -> None:
+def test_backfill_of_two_days_creates_one_task_for_each(airflow: Airflow, service: Sandbox) -> None:
     thread = threading.Thread(target=airflow.backfill, args=["daily", "2026-01-01", "2026-01-02"])
     thread.start()
     until(lambda: len(service.tasks) == 2, "two tasks are created")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import chain, count
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import BinaryIO, NamedTuple
 
 import requests
@@ -61,8 +61,7 @@ def _shards_over(scheme: str, size: Size) -> Iterator[Figure]:
     with TemporaryDirectory() as name, _subjects(scheme) as (subjects, prefix):
         text = (_QUESTION * _RECORD_BYTES)[:_RECORD_CHARACTERS]
         records = _records(text, size.shards * jsonl.SHARD_BYTES // _RECORD_BYTES)
-        made = jsonl.shards(records, Path(name))
-        files = [_File(shard.path, prefix + shard.name, shard.size, shard.md5) for shard in made]
+        files = list(_written(records, Path(name), prefix))
         yield Figure(f"{scheme}, size", sum(file.size for file in files) / MEGA, "MB")
         for direction, seconds in _both_ways(subjects, files, Path(name), size.shard_rounds):
             yield from (Figure(f"{scheme}, {direction}, {key}", value, "s") for key, value in seconds.items())
@@ -70,6 +69,16 @@ def _shards_over(scheme: str, size: Size) -> Iterator[Figure]:
             yield Figure(
                 f"{scheme}, {direction}, ours / the better", ours / min(others), target=at_most(1.15)
             )
+
+
+def _written(records: Iterable[object], folder: Path, prefix: str) -> Iterator[_File]:
+    """Write the shards of records to files."""
+    with TemporaryFile() as whole:
+        for shard in list(jsonl.shards(records, whole)):
+            whole.seek(shard.offset)
+            path = folder / shard.name
+            path.write_bytes(whole.read(shard.size))
+            yield _File(path, prefix + shard.name, shard.size, shard.md5)
 
 
 def small_objects(size: Size) -> Case:

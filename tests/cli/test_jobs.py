@@ -124,7 +124,8 @@ def test_run_goes_on_after_a_create_with_unknown_outcome(run: Run, own_sandbox: 
     code, out, err = run(*_RUN)
 
     assert (code, json.loads(out)["state"], len(own_sandbox.tasks)) == (0, "Done", 2)
-    assert err.startswith("Not all tasks could be created yet: Creating 'nightly-0001' may or may not have")
+    assert err.startswith(f"Warning: Not all tasks of job {_JOB} could be created yet (")
+    assert "; qf-tasks results creates the others\n" in err
 
 
 @pytest.mark.parametrize(

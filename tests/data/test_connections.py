@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -14,15 +15,18 @@ from typing import Any
 import pytest
 import trustme
 
-from qf_tasks import ServiceUnreachableError, Settings
+from qf_tasks import QfTasksError, ServiceUnreachableError, Settings
 from qf_tasks.data.store import ObjectStore
 from qf_tasks.data.uri import BosUri
-from qf_tasks.sandbox import Sandbox
+from qf_tasks.sandbox import Fault, Sandbox
+from tests.clients import async_client_of
+from tests.runtime.loops import on_loop
 from tests.transport import tcp_proxy
 
 URI = BosUri("bucket", "key")
 HOST = "bucket.gz.bcebos.com"
 THREADS, READS = 8, 400
+TOO_LONG = 30.0  # seconds, on any machine: what is waited for takes twice as long
 
 
 def store_of(sandbox: Sandbox, **fields: Any) -> closing[ObjectStore]:
@@ -119,3 +123,18 @@ def test_read_with_another_authority_is_refused(
 
     assert caught.value.code == "CertificateNotVerified"
     assert len(tls_sandbox.requests) == 1
+
+
+@on_loop
+async def test_close_of_the_asyncio_client_ends_a_pause_between_two_attempts(sandbox: Sandbox) -> None:
+    client = async_client_of(sandbox, bos_endpoint=sandbox.url, max_retry_wait=100, retry_budget=1000)
+    sandbox.inject(Fault.status(503, retry_after=60), action="PutObject")
+    uploading = asyncio.create_task(client.data.upload([{"query": "q"}], "bos:/bucket/in/"))
+    while not any(request.action == "PutObject" for request in sandbox.requests):
+        await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(TOO_LONG):
+        await client.close()
+
+    with pytest.raises(QfTasksError, match="This client is closed"):
+        await uploading

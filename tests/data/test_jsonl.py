@@ -113,7 +113,7 @@ def test_records_of_several_paths_are_read_in_their_order(tmp_path: Path) -> Non
         ({"messages": []}, "its messages are not a list, or empty"),
         (
             {"messages": [{"role": "user", "content": "a"}]},
-            "it has messages, but the records before have query",
+            "it has messages, but the records before it have query",
         ),
         ({"query": "a", "weight": float("nan")}, "not JSON"),
         ({"query": "\ud800"}, "not JSON"),
@@ -152,12 +152,12 @@ def test_records_that_are_none_are_refused(records: object) -> None:
 
 
 def test_shards_of_the_same_records_are_the_same_and_agree_with_the_plan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(jsonl, "SHARD_BYTES", 1000)
     records = [{"query": f"question {number}"} for number in range(100)]
 
-    first, second = (list(shards(records, tmp_path)) for _ in range(2))
+    first, second = (list(shards(records, io.BytesIO())) for _ in range(2))
     planned = plan(records)
 
     assert first == second

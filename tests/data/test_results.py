@@ -72,7 +72,7 @@ def test_results_joined_with_the_input_name_what_is_missing_or_unexpected(
     assert results[-1].query == "q4"
     assert [result.error for result in results if result.outcome == "unexpected"] == [
         "The input has no record with this id",
-        "The record with this id asks something else",
+        "The record with this id has another prompt",
         "There is another result for this record",
     ]
 

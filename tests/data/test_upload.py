@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import tempfile
 from base64 import b64encode
 from itertools import product
 from pathlib import Path
@@ -103,7 +104,7 @@ def test_upload_beyond_the_limits_of_a_task_is_refused(
 ) -> None:
     monkeypatch.setattr(jsonl, "SHARD_BYTES", 100)
 
-    with pytest.raises(InvalidArgumentError, match="more than"):
+    with pytest.raises(InvalidArgumentError, match="exceed the limits of one task"):
         data.upload(({"query": "x" * 60} for _ in range(102)), DIRECTORY)
 
     assert data.plan({"query": "x" * 60} for _ in range(102)).tasks == 2
@@ -337,3 +338,15 @@ def test_records_of_a_closed_client_are_refused(blocking_client: TaskClient) -> 
 def test_records_of_an_empty_directory_raises_not_found(data: Data) -> None:
     with pytest.raises(NotFoundError):
         list(data.records("bos:/bucket/nothing/"))
+
+
+def test_upload_has_no_named_file_that_a_kill_would_leave_behind(
+    make_blocking_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder := tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    found: list[Path] = []
+
+    make_blocking_data().upload(RECORDS, DIRECTORY, on_progress=lambda *_: found.extend(folder.iterdir()))
+
+    assert found == []

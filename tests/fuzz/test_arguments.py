@@ -19,8 +19,8 @@ from qf_tasks.sandbox import Sandbox
 from qf_tasks.settings import inspect_sources
 from tests.conftest import MakeClient
 
+from .operations import CREATION, TASKS, plan_of
 from .values import any_value
-from .verbs import CREATION, TASKS, plan_of
 
 pytestmark = pytest.mark.fuzz
 

@@ -16,7 +16,7 @@ from qf_tasks._runtime.blocking import Clock
 from qf_tasks.sandbox import Sandbox
 from tests.clients import SandboxTime
 
-from .verbs import TASKS
+from .operations import TASKS
 
 pytestmark = pytest.mark.fuzz
 

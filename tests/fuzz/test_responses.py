@@ -18,8 +18,8 @@ from qf_tasks.sandbox import Fault, Sandbox
 from tests.conftest import MakeClient
 from tests.transport.raw_server import Exchange, RawServer, raw_server
 
+from .operations import OPERATIONS, TASKS
 from .values import Json, json_values
-from .verbs import TASKS, VERBS
 
 pytestmark = pytest.mark.fuzz
 
@@ -90,7 +90,7 @@ _contents = (
 )
 
 
-_methods = st.sampled_from([*VERBS])
+_methods = st.sampled_from([*OPERATIONS])
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def client(make_client: MakeClient) -> TaskClient:
 
 def _call(client: TaskClient, method: str) -> None:
     try:
-        value = VERBS[method](client)
+        value = OPERATIONS[method](client)
     except QfTasksError as error:
         _check_error(error)
     else:

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from qf_tasks import AsyncJob, Job, JobStatus, QfTasksError, TaskClient, TaskFailedError, WaitTimeoutError
+from qf_tasks import (
+    AsyncJob,
+    InvalidArgumentError,
+    Job,
+    JobStatus,
+    QfTasksError,
+    TaskClient,
+    TaskFailedError,
+    WaitTimeoutError,
+)
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 from .conftest import BOS_URI, MakeJobsClient, both_clients, count
@@ -72,6 +81,15 @@ def test_run_keeps_to_the_slots_that_other_tasks_leave(submit: Submit, sandbox: 
 
     assert (status.state, max(active)) == ("Done", 20)
     assert count(sandbox, CREATE) > 8  # refused while all slots were taken
+
+
+@pytest.mark.parametrize("method", ["run", "results", "failures"])
+def test_run_with_a_coroutine_function_is_refused_by_the_blocking_job(submit: Submit, method: str) -> None:
+    async def report(_: JobStatus) -> None:
+        """Report nothing."""
+
+    with pytest.raises(InvalidArgumentError, match="on_progress must be a plain function"):
+        getattr(submit(), method)(on_progress=report)
 
 
 def test_run_without_a_free_slot_waits_for_one(submit: Submit, sandbox: Sandbox) -> None:

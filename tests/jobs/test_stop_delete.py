@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from qf_tasks import BulkError, Job, JobStatus, TaskClient, TaskFailedError, TaskStateError
+from qf_tasks import (
+    BulkError,
+    InvalidArgumentError,
+    Job,
+    JobStatus,
+    TaskClient,
+    TaskFailedError,
+    TaskStateError,
+)
 from qf_tasks.sandbox import Fault, Sandbox
 
 from .conftest import BOS_URI, both_clients
@@ -160,6 +169,22 @@ def test_delete_that_fails_keeps_the_data_and_can_be_repeated(submit: Submit, sa
     job.delete(data=True)
 
     assert (sandbox.tasks, sandbox.objects) == ({}, {})
+
+
+@pytest.mark.parametrize(("call", "run_status"), [(Job.stop, "Running"), (Job.delete, "Done")])
+def test_job_whose_files_name_a_task_of_others_leaves_it_alone(
+    submit: Submit, sandbox: Sandbox, call: Callable[[Job], object], run_status: str
+) -> None:
+    stranger = sandbox.add_task(run_status=run_status)
+    job = submit()
+    uri = f"{BOS_URI}tasks/0001.json"
+    state = json.loads(sandbox.get(uri))
+    sandbox.put(uri, json.dumps(state | {"task_id": stranger, "attempt": 2, "run_status": run_status}))
+
+    with pytest.raises(InvalidArgumentError, match=f"name task {stranger}, which was not created for it"):
+        call(job)
+
+    assert sandbox.tasks[stranger]["runStatus"] == run_status
 
 
 def test_delete_of_the_tasks_alone_keeps_the_results(

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from qf_tasks import InvalidArgumentError, InvalidRecordError, Job, NotFoundError, QfTasksError, TaskClient
+from qf_tasks import (
+    InvalidArgumentError,
+    InvalidRecordError,
+    Job,
+    NotFoundError,
+    PermissionDeniedError,
+    QfTasksError,
+    TaskClient,
+)
+from qf_tasks.data.store import ObjectStore
 from qf_tasks.sandbox import Fault, Sandbox, ServerBehavior
 
 from .conftest import BOS_URI, MakeJobsClient, both_clients, count, questions
@@ -74,6 +83,40 @@ def test_submit_with_all_slots_taken_returns_a_job_that_goes_on_later(
 
 
 @both_clients
+@pytest.mark.parametrize(
+    ("action", "skip"),
+    [(CREATE, 1), ("DescribeBatchInferenceTasks", 0), ("PutObject", 3)],
+    ids=["create", "list", "state"],
+)
+def test_submit_whose_creates_fail_for_now_returns_the_job_with_a_warning(
+    make_jobs_client: MakeJobsClient,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    action: str,
+    skip: int,
+) -> None:
+    sandbox.inject(Fault.status(503), action=action, skip=skip)
+
+    job = make_jobs_client(max_retries=0).submit(
+        questions(2), bos_uri=BOS_URI, endpoint="ernie", max_records_per_task=1
+    )
+
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith(f"Not all tasks of job {BOS_URI} could be created yet (")
+    assert warning.endswith("; run() creates the others")
+    assert job.run().state == "Done"
+    assert len(sandbox.tasks) == 2
+
+
+@both_clients
+def test_submit_whose_create_is_rejected_raises(submit: Submit, sandbox: Sandbox) -> None:
+    sandbox.inject(Fault.status(403, code="AccessDenied"), action=CREATE)
+
+    with pytest.raises(PermissionDeniedError):
+        submit()
+
+
+@both_clients
 def test_submit_again_returns_the_same_job(
     submit: Submit, make_jobs_client: MakeJobsClient, sandbox: Sandbox
 ) -> None:
@@ -91,12 +134,9 @@ def test_submit_again_returns_the_same_job(
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"records": questions(4)}, "its records differs"),
-        ({"endpoint": "other"}, "its endpoint differs"),
-        (
-            {"inference_params": {"top_p": 1}, "name": "other"},
-            "its name and inference_params differ",
-        ),
+        ({"records": questions(4)}, "differs in its records"),
+        ({"endpoint": "other"}, "differs in its endpoint"),
+        ({"inference_params": {"top_p": 1}, "name": "other"}, "differs in its name and inference_params"),
     ],
 )
 def test_submit_of_another_job_to_the_same_place_names_what_differs(
@@ -114,7 +154,7 @@ def test_submit_of_another_job_to_the_same_place_names_what_differs(
 def test_submit_with_other_parameters_is_refused_before_the_records_are_read(submit: Submit) -> None:
     submit(3)
 
-    with pytest.raises(InvalidArgumentError, match="its endpoint differs"):
+    with pytest.raises(InvalidArgumentError, match="differs in its endpoint"):
         submit((pytest.fail("read") for _ in range(1)), endpoint="other")
 
 
@@ -215,7 +255,7 @@ def test_submit_while_another_program_submits_other_records_yields_to_it(
         return listing
 
     sandbox.inject(Fault.transform(submit_theirs), action="ListObjects")
-    with pytest.raises(InvalidArgumentError, match="its records differs"):
+    with pytest.raises(InvalidArgumentError, match="differs in its records"):
         submit(3)
 
     assert sandbox.get(MANIFEST) == theirs
@@ -321,6 +361,27 @@ def test_submit_of_an_unusable_prepared_directory_creates_nothing(
         submit("bos:/bucket/prepared/", max_records_per_task=2)
 
     assert not count(sandbox, "PutObject")
+
+
+def test_submit_of_a_prepared_directory_with_an_invalid_record_closes_its_file(
+    submit: Submit, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.put("bos:/bucket/prepared/a.jsonl", lines("1", "1", "2"))
+    closed: list[str] = []
+    read = ObjectStore.read
+
+    def noted(store: ObjectStore, source: Any) -> Iterator[bytes]:
+        try:
+            yield from read(store, source)
+        finally:
+            closed.append(str(getattr(source, "uri", source)))
+
+    monkeypatch.setattr(ObjectStore, "read", noted)
+    with pytest.raises(InvalidRecordError) as caught:
+        submit("bos:/bucket/prepared/")
+
+    assert caught.value.line == 2
+    assert closed[-1] == "bos:/bucket/prepared/a.jsonl"
 
 
 def test_submit_of_a_directory_that_contains_the_job_is_refused(submit: Submit, sandbox: Sandbox) -> None:

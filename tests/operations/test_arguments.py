@@ -85,6 +85,13 @@ def test_get_with_padded_id_suggests_the_bare_one(client: TaskClient) -> None:
     assert caught.value.hint == f"Pass {ID!r}."
 
 
+def test_get_with_two_ids_suggests_none(client: TaskClient) -> None:
+    with pytest.raises(InvalidArgumentError, match="bare id") as caught:
+        client.get(f"{ID} {ID}")
+
+    assert caught.value.hint is None
+
+
 @pytest.mark.parametrize("method", SEVERAL_TASKS)
 def test_method_of_several_tasks_with_bad_tasks_is_rejected(client: TaskClient, method: str) -> None:
     for tasks in (ID, None, 5, CreatedTask(ID, None, "ab"), ID.encode()):

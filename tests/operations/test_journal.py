@@ -148,6 +148,21 @@ def test_journal_of_missing_task_has_its_outcome_alone(
 # What cannot be used.
 
 
+def test_journal_in_the_home_directory_may_be_written_with_a_tilde(
+    blocking_client: TaskClient, sandbox: Sandbox
+) -> None:
+    blocking_client.delete_many([sandbox.add_task()], journal="~/journal.jsonl")
+
+    assert entries(Path.home() / "journal.jsonl")
+
+
+def test_journal_that_is_no_path_is_rejected(blocking_client: TaskClient, sandbox: Sandbox) -> None:
+    journal: Any = 5
+
+    with pytest.raises(InvalidArgumentError, match="journal must be the path of a file, not int"):
+        blocking_client.delete_many([sandbox.add_task()], journal=journal)
+
+
 @pytest.mark.parametrize("path", ["missing/journal", "directory", "file/journal", os.devnull, "a\0b"])
 def test_journal_that_cannot_be_written_sends_nothing(
     client: TaskClient, sandbox: Sandbox, tmp_path: Path, path: str

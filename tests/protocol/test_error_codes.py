@@ -7,7 +7,13 @@ import pytest
 import qf_tasks
 from qf_tasks import BadResponseError, QfTasksError, RateLimitError, ServerError, ServiceUnreachableError
 from qf_tasks._protocol.actions import CREATE, DELETE, GET, LIST, MODELS, STOP
-from qf_tasks._protocol.error_codes import api_error, is_retryable, may_have_been_applied
+from qf_tasks._protocol.error_codes import (
+    api_error,
+    is_known,
+    is_retryable,
+    may_have_been_applied,
+    says_task_not_found,
+)
 
 
 @pytest.mark.parametrize(
@@ -122,3 +128,20 @@ def test_action_is_sent_again_where_that_is_safe(error: QfTasksError, repeated: 
     actions = {GET, LIST, MODELS, STOP, DELETE, CREATE}
     assert {action for action in actions if is_retryable(action, error)} == repeated
     assert is_retryable("SomethingNew", error) is is_retryable(CREATE, error)
+
+
+@pytest.mark.parametrize(
+    ("code", "known", "names_task"),
+    [
+        ("InvalidMarker", True, False),
+        ("TaskNotFound", False, True),
+        ("NoSuchTask", False, True),
+        ("BatchInferenceTask_not_exists", False, True),
+        ("NotFound", False, False),
+        ("ResourceNotFound", False, False),
+        ("AccountNotExist", False, False),
+        ("", False, False),
+    ],
+)
+def test_code_is_known_or_names_a_missing_task(code: str, *, known: bool, names_task: bool) -> None:
+    assert (is_known(code), says_task_not_found(code)) == (known, names_task)

@@ -96,6 +96,15 @@ def test_excerpt_of_hostile_response_is_one_short_line_without_signed_header(
     assert "bce-auth-v1" not in message
 
 
+def test_delete_with_status_300_and_a_result_raises_bad_response(
+    sandbox: Sandbox, client: TaskClient, task_id: str
+) -> None:
+    sandbox.inject(Fault.body(b'{"result": true}', status=300))
+
+    with pytest.raises(BadResponseError):
+        client.delete(task_id)
+
+
 @pytest.mark.parametrize("status", [302, 404, 418])
 def test_delete_with_bad_status_of_another_server_raises_bad_response(
     sandbox: Sandbox, client: TaskClient, task_id: str, status: int

@@ -176,7 +176,7 @@ def test_settings_without_a_key_says_it_is_required(name: str) -> None:
 
 def test_settings_with_unknown_name_names_the_most_similar() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"there is no setting 'max_retires'; did you mean max_retries\?"
+        ConfigurationError, match=r"There is no setting 'max_retires'; did you mean max_retries\?"
     ):
         make(max_retires=1)
 

@@ -259,15 +259,9 @@ def _upload_view(terminal: Terminal) -> progress.TransferProgress:
 
 
 def _submitted(client: TaskClient, keywords: dict[str, Any], view: progress.TransferProgress) -> Job:
-    """Submit records; a task whose create failed for the time being is created by whoever runs the job."""
-    try:
-        with progress.shown(view.terminal, view), note_on_interrupt(SENT):
-            return client.submit(on_progress=view.update, **keywords)
-    except QfTasksError as error:
-        if not (error.retryable and view.is_complete):
-            raise
-        view.terminal.note(f"Not all tasks could be created yet: {error}")
-    return client.job(keywords["bos_uri"])
+    """Submit records, and show how the upload goes."""
+    with progress.shown(view.terminal, view), note_on_interrupt(SENT):
+        return client.submit(on_progress=view.update, **keywords)
 
 
 def _report(terminal: Terminal, job: Job, *, wait: bool, **limits: Any) -> None:

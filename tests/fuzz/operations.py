@@ -30,7 +30,7 @@ def plan_of(client: TaskClient) -> PurgePlan:
     )
 
 
-VERBS: dict[str, Callable[[TaskClient], object]] = {
+OPERATIONS: dict[str, Callable[[TaskClient], object]] = {
     "get": lambda client: client.get("infer-1"),
     "list": lambda client: [*client.list(name="n*", older_than="1d", limit=500)],
     "pages": lambda client: [*client.pages(run_status="Done", page_size=1)],
