@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -27,7 +28,9 @@ _MAX_EXAMPLE_TIME = timedelta(seconds=30)  # an example that takes longer hangs,
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Try the same few examples in every ordinary run, and many new ones with `-m fuzz`."""
+    """Try the same few examples in every ordinary run, and many new ones with `-m fuzz`; heed Ctrl-C."""
+    # A shell that starts the tests in the background has them ignore the signal, which some of them send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile(
         "quick",
         max_examples=10,

@@ -51,7 +51,7 @@ def ids_of_results(options: Options, task: int) -> Counter[str]:
 @pytest.mark.parametrize(
     ("fields", "growth"),
     [
-        pytest.param({"tasks": 1, "records": 3_000, "record_bytes": 20_000}, 32 * MEBI, id="60 MB"),
+        pytest.param({"tasks": 1, "records": 3_000, "record_bytes": 20_000}, 48 * MEBI, id="60 MB"),
         pytest.param(
             {"tasks": 4, "records": 125_000, "record_bytes": 2_000},
             64 * MEBI,
