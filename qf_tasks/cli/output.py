@@ -9,9 +9,8 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from signal import SIGINT
-from typing import TYPE_CHECKING, TextIO, TypedDict
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -22,14 +21,6 @@ from qf_tasks.models import Model
 if TYPE_CHECKING:
     from qf_tasks import Account, TaskClient
     from qf_tasks.cli.tables import Row
-
-
-class SettingsKeywords(TypedDict):
-    """Where the settings come from, as keywords of the client: never a key."""
-
-    profile: str | None
-    config_file: Path | None
-    env_file: Path | None
 
 
 class _Console(Console):
@@ -48,7 +39,7 @@ class Terminal:
     """The streams of a run, how its results are to be printed, and its exit code so far.
 
     Attributes:
-        profile, config_file, env_file: The client is made with these.
+        settings: Where the settings come from: `profile`, `config_file` and `env_file` of the client.
         as_json: Print results and errors as JSON.
         ids_only: Print results as bare ids.
         debug: Show errors with their traceback, and log every request.
@@ -60,9 +51,7 @@ class Terminal:
         stopping: Tasks that were asked to stop and are not dealt with yet.
     """
 
-    profile: str | None = None
-    config_file: Path | None = None
-    env_file: Path | None = None
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
     as_json: bool = False
     ids_only: bool = False
     debug: bool = False
@@ -80,12 +69,7 @@ class Terminal:
         """Return a client for the account that the user chose."""
         from qf_tasks import TaskClient
 
-        return TaskClient(**self.settings_keywords)
-
-    @property
-    def settings_keywords(self) -> SettingsKeywords:
-        """Where the settings come from, as keywords of the client."""
-        return {"profile": self.profile, "config_file": self.config_file, "env_file": self.env_file}
+        return TaskClient(**self.settings)
 
     @property
     def interrupt_code(self) -> int:
@@ -110,19 +94,15 @@ class Terminal:
         if self.as_json and not self.debug:
             return
         try:
-            if self.err.is_terminal:
-                self.err.print(tables.clean(text), style=style, soft_wrap=True)
-            else:
-                self.err.file.write(f"{tables.clean(text)}\n")
+            self.err.print(tables.clean(text), style=style, soft_wrap=True)
         except BrokenPipeError:
             discard(self.err)
 
     def note_rows(self, rows: Iterable[Row], columns: Sequence[str]) -> None:
         """Print rows on stderr, on a terminal as a table."""
         filled = [tables.cells(row, columns) for row in rows]
-        if filled and self.err.is_terminal and not self.as_json:
-            width = max(self.err.width, tables.id_width(filled))
-            self.err.print(tables.table(columns, filled, width))
+        if self.err.is_terminal and not self.as_json:
+            _print_table(self.err, columns, filled)
         else:
             for texts in filled:
                 self.note("  ".join(texts))
@@ -152,9 +132,8 @@ class Terminal:
             names = columns[:1] if self.ids_only else piped or columns
             for row in rows:
                 self.line(tables.cells(row, names))
-        elif filled := [tables.cells(row, columns) for row in rows]:
-            self.out.width = max(self.out.width, tables.id_width(filled))
-            self.out.print(tables.table(columns, filled, self.out.width))
+        else:
+            _print_table(self.out, columns, [tables.cells(row, columns) for row in rows])
 
     def show_fields(self, fields: Row, *, as_json: object = None) -> None:
         """Print one value, a line for each field that it has; with --json the value itself."""
@@ -172,10 +151,7 @@ class Terminal:
 
     def show_text(self, text: str) -> None:
         """Print a line, which a narrow terminal wraps and nothing cuts."""
-        if self.out.is_terminal:
-            self.out.print(tables.clean(text), soft_wrap=True)
-        else:
-            self.line([tables.clean(text)])
+        self.out.print(tables.clean(text), soft_wrap=True)
 
     def show_json(self, value: object, *, indent: int | None = 2) -> None:
         """Print a JSON value, in which the library's models may be."""
@@ -214,6 +190,12 @@ class Terminal:
         self.err.print(f"{tables.clean(question)} ", end="", soft_wrap=True)
         self.err.file.flush()
         return sys.stdin.readline().strip()
+
+
+def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if rows:
+        console.width = max(console.width, tables.id_width(rows))  # an id is never cut
+        console.print(tables.table(columns, rows, console.width))
 
 
 # Control characters and changes of direction, which JSON allows in text and a terminal would obey.

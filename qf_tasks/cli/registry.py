@@ -34,10 +34,11 @@ def terminal_of(context: typer.Context) -> Terminal:
 
 def _store_global(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
     """Keep a global option, whether it was given before the command or after it."""
-    if value and param.name == "output":
-        setattr(terminal_of(context), _FORMATS[value], True)
+    terminal, name = terminal_of(context), str(param.name)
+    if value and name in _SETTINGS:
+        terminal.settings[name] = value
     elif value:
-        setattr(terminal_of(context), str(param.name), value)
+        setattr(terminal, _FORMATS[value] if name == "output" else name, True)
     return value
 
 

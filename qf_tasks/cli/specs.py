@@ -1,31 +1,45 @@
-"""Specifications of tasks in a file, validated as a whole before the first request."""
+"""What describes a task: options, or the entries of a file, validated as a whole before any request."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from qf_tasks._operations.create import create_request
+from qf_tasks.cli import options
+from qf_tasks.cli.options import option
 from qf_tasks.errors import InvalidArgumentError
 
 _OPTION = "--from-file"
 REQUIRED = ("name", "input_bos_uri", "output_bos_uri")
-_FIELDS = (
-    *REQUIRED,
-    "endpoint",
-    "model_id",
-    "inference_params",
-    "description",
-    "data_format",
-    "completion_window",
-    "extra",
-    "idempotency_key",
-)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """The options that describe one task, named like the keywords of `TaskClient.create`."""
+
+    name: Annotated[str | None, option("NAME", "2 to 20 characters.")] = None
+    input_bos_uri: Annotated[
+        str | None, option("URI", "The directory of the records, bos:/bucket/folder/.")
+    ] = None
+    output_bos_uri: Annotated[
+        str | None, option("URI", "The directory for the results; it has to exist.")
+    ] = None
+    endpoint: options.Endpoint = None
+    model_id: options.ModelId = None
+    inference_params: options.InferenceParams = None
+    description: options.Description = None
+    data_format: options.DataFormat = None
+    completion_window: Annotated[str | None, option("DURATION", "The longest time to run: 24h.")] = None
+    extra: options.Extra = None
+    idempotency_key: Annotated[
+        str | None, option("KEY", "Reuse the task that was created with this key.")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +80,9 @@ def check(keywords: Mapping[str, Any]) -> None:
 
 
 def _problem(spec: Spec) -> str | None:
-    if unknown := [name for name in spec.keywords if name not in _FIELDS]:
-        return f"unknown field {unknown[0]!r}; there are {', '.join(_FIELDS)}"
+    known = [field.name for field in fields(Fields)]
+    if unknown := [name for name in spec.keywords if name not in known]:
+        return f"unknown field {unknown[0]!r}; there are {', '.join(known)}"
     if missing := [name for name in REQUIRED if name not in spec.keywords]:
         return f"{' and '.join(missing)} missing"
     try:

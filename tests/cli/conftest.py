@@ -6,19 +6,20 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
 import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from qf_tasks import TaskClient
 from qf_tasks.__main__ import main
 from qf_tasks._runtime.blocking import Clock
-from qf_tasks.sandbox import Sandbox
+from qf_tasks.sandbox import Fault, Sandbox
 from tests.clients import SandboxTime
 
 from .screen import Screen
@@ -50,6 +51,16 @@ def shown(text: str) -> str:
     """Return what was printed, without what differs between runs or cannot be seen."""
     lines = _REQUEST_ID.sub("REQUEST-ID", text).splitlines()
     return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def interrupt_with(number: int = signal.SIGINT) -> Fault:
+    """Return a fault that sends a signal to this process when the sandbox answers."""
+
+    def interrupt(response: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return response
+
+    return Fault.transform(interrupt)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from qf_tasks import TaskClient
 from qf_tasks._runtime.blocking import Clock
 from qf_tasks.sandbox import Fault, Sandbox
 
-from .conftest import Run, RunOnTerminal
+from .conftest import Run, RunOnTerminal, interrupt_with
 
 _URIS = ("--input-bos-uri", "bos:/b/in/", "--output-bos-uri", "bos:/b/out/")
 _ONE = ("create", "--name", "nightly", "--endpoint", "ernie-x1-turbo-32k", *_URIS)
@@ -250,11 +249,7 @@ def test_create_interrupted_while_it_waits_for_a_slot_says_that_nothing_was_crea
 def test_create_interrupted_in_a_request_says_what_is_not_known(
     run: Run, own_sandbox: Sandbox, options: tuple[str, ...]
 ) -> None:
-    def interrupt(answer: object) -> object:
-        os.kill(os.getpid(), signal.SIGINT)
-        return answer
-
-    own_sandbox.inject(Fault.transform(interrupt), action="CreateBatchInferenceTask")
+    own_sandbox.inject(interrupt_with(), action="CreateBatchInferenceTask")
 
     code, _, err = run(*_ONE, *options)
 
@@ -267,11 +262,7 @@ def test_create_interrupted_in_a_request_says_what_is_not_known(
 def test_create_from_a_file_interrupted_reports_each_line(
     run: Run, own_sandbox: Sandbox, write_specs: WriteSpecs
 ) -> None:
-    def interrupt(answer: object) -> object:
-        os.kill(os.getpid(), signal.SIGINT)
-        return answer
-
-    own_sandbox.inject(Fault.transform(interrupt), action="CreateBatchInferenceTask", skip=1)
+    own_sandbox.inject(interrupt_with(), action="CreateBatchInferenceTask", skip=1)
 
     code, out, _ = run("create", "--from-file", write_specs("first", "second", "third"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from qf_tasks.cli import progress
 from qf_tasks.sandbox import Fault, Sandbox
 
-from .conftest import Run, RunOnTerminal
+from .conftest import Run, RunOnTerminal, interrupt_with
 
 _DIRECTORY = "bos:/my-bucket/in/"
 
@@ -110,11 +109,7 @@ def test_upload_on_a_terminal_shows_bytes(
 
 
 def test_interrupted_upload_says_how_to_continue(run: Run, own_sandbox: Sandbox, records: Path) -> None:
-    def interrupt(response: object) -> object:
-        signal.raise_signal(signal.SIGINT)
-        return response
-
-    own_sandbox.inject(Fault.transform(interrupt), action="ListObjects")
+    own_sandbox.inject(interrupt_with(), action="ListObjects")
 
     code, _, err = run("upload", str(records), _DIRECTORY)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from qf_tasks import BulkReport
 from qf_tasks.sandbox import Fault, Sandbox
 
-from .conftest import Run, RunOnTerminal
+from .conftest import Run, RunOnTerminal, interrupt_with
 
 
 def test_delete_prints_id_outcome_and_request(run: Run, own_sandbox: Sandbox) -> None:
@@ -136,12 +135,6 @@ def test_delete_as_ids_prints_those_that_were_deleted(run: Run, own_sandbox: San
     assert err.startswith("infer-b failed: Task infer-b is Running")
 
 
-def test_delete_with_rejected_keys_ends_with_2(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QIANFAN_SECRET_KEY", "not-this-one")
-
-    assert run("delete", "infer-a", "infer-b", "--max-workers", "1").code == 2
-
-
 def test_delete_with_a_journal_logs_the_task(run: Run, own_sandbox: Sandbox, tmp_path: Path) -> None:
     own_sandbox.add_task("infer-a", name="nightly")
     journal = tmp_path / "journal.jsonl"
@@ -176,11 +169,7 @@ def test_delete_interrupted_finishes_what_is_in_flight_and_prints_its_report(
 ) -> None:
     ids = own_sandbox.add_tasks(20)
 
-    def interrupt(answer: object) -> object:
-        os.kill(os.getpid(), number)
-        return answer
-
-    own_sandbox.inject(Fault.transform(interrupt), task_id=ids[5])
+    own_sandbox.inject(interrupt_with(number), task_id=ids[5])
     own_sandbox.inject(Fault.slow(0.1), skip=5, times=None)  # the signal comes before the last task's turn
 
     code, out, err = run("delete", *ids, "--max-workers", "1")

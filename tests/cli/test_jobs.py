@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from qf_tasks import JobStatus
 from qf_tasks.sandbox import Fault, Sandbox
 
-from .conftest import Run, RunOnTerminal
+from .conftest import Run, RunOnTerminal, interrupt_with
 
 _JOB = "bos:/my-bucket/jobs/nightly/"
 _OPTIONS = ("--bos-uri", _JOB, "--endpoint", "ernie-x1-turbo-32k", "--max-records-per-task", "2")
@@ -27,16 +25,6 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lines = [json.dumps({"id": f"r{number}", "query": f"Question {number}"}) for number in range(3)]
     Path("records.jsonl").write_text("\n".join(lines), "utf-8")
-
-
-def interrupt_with(number: int) -> Callable[[Any], Any]:
-    """Return what sends a signal to this process when the sandbox answers."""
-
-    def interrupt(response: Any) -> Any:
-        signal.raise_signal(number)
-        return response
-
-    return interrupt
 
 
 def test_submit_creates_the_tasks_and_prints_the_status(run: Run, own_sandbox: Sandbox) -> None:
@@ -151,7 +139,7 @@ def test_run_goes_on_after_a_create_with_unknown_outcome(run: Run, own_sandbox: 
 def test_run_ended_by_a_signal_stops_its_tasks_if_asked_to(
     run: Run, own_sandbox: Sandbox, action: str, number: int, state: str
 ) -> None:
-    own_sandbox.inject(Fault.transform(interrupt_with(number)), action="DescribeBatchInferenceTasks", skip=4)
+    own_sandbox.inject(interrupt_with(number), action="DescribeBatchInferenceTasks", skip=4)
 
     code, out, _ = run(*_RUN, "--on-terminate", action)
 
@@ -160,7 +148,7 @@ def test_run_ended_by_a_signal_stops_its_tasks_if_asked_to(
 
 
 def test_run_terminated_during_the_upload_stops_no_job(run: Run, own_sandbox: Sandbox) -> None:
-    own_sandbox.inject(Fault.transform(interrupt_with(signal.SIGTERM)), action="ListObjects")
+    own_sandbox.inject(interrupt_with(signal.SIGTERM), action="ListObjects")
 
     code, out, err = run(*_RUN, "--on-terminate", "stop")
 
@@ -172,9 +160,7 @@ def test_run_terminated_during_the_upload_stops_no_job(run: Run, own_sandbox: Sa
 
 
 def test_run_that_cannot_be_stopped_says_how(run: Run, own_sandbox: Sandbox) -> None:
-    own_sandbox.inject(
-        Fault.transform(interrupt_with(signal.SIGTERM)), action="DescribeBatchInferenceTasks", skip=4
-    )
+    own_sandbox.inject(interrupt_with(signal.SIGTERM), action="DescribeBatchInferenceTasks", skip=4)
     own_sandbox.inject(Fault.status(403, code="AccessDenied"), action="StopBatchInferenceTask", times=None)
 
     code, out, err = run(*_RUN, "--on-terminate", "stop")

@@ -162,12 +162,6 @@ def test_whoami_offline_sends_no_request(run: Run, own_sandbox: Sandbox) -> None
     assert (code, own_sandbox.requests, json.loads(out)["accepted"]) == (0, [], None)
 
 
-def test_whoami_with_rejected_keys_ends_with_2(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QIANFAN_SECRET_KEY", "not-this-one")
-
-    assert run("whoami").code == 2
-
-
 @pytest.fixture
 def configure(
     run_on_terminal: RunOnTerminal, own_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 
 import pytest
 
-from qf_tasks.sandbox import Fault, Sandbox
+from qf_tasks.sandbox import Sandbox
 
-from .conftest import Run, RunOnTerminal
+from .conftest import Run, RunOnTerminal, interrupt_with
 
 
 def test_wait_in_a_pipe_prints_changes_of_state_and_then_the_tasks(run: Run, own_sandbox: Sandbox) -> None:
@@ -117,11 +116,7 @@ def test_wait_interrupted_shows_the_tasks_and_stops_none(
 ) -> None:
     own_sandbox.add_task("infer-a", run_status="Running")
 
-    def interrupt(answer: object) -> object:
-        os.kill(os.getpid(), number)
-        return answer
-
-    own_sandbox.inject(Fault.transform(interrupt), action="DescribeBatchInferenceTask", skip=1)
+    own_sandbox.inject(interrupt_with(number), action="DescribeBatchInferenceTask", skip=1)
 
     code, out, err = run("wait", "infer-a")
 

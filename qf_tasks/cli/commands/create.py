@@ -39,29 +39,6 @@ _FATAL = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fields:
-    """The options that describe one task, named like the keywords of `TaskClient.create`."""
-
-    name: Annotated[str | None, option("NAME", "2 to 20 characters.")] = None
-    input_bos_uri: Annotated[
-        str | None, option("URI", "The directory of the records, bos:/bucket/folder/.")
-    ] = None
-    output_bos_uri: Annotated[
-        str | None, option("URI", "The directory for the results; it has to exist.")
-    ] = None
-    endpoint: options.Endpoint = None
-    model_id: options.ModelId = None
-    inference_params: options.InferenceParams = None
-    description: options.Description = None
-    data_format: options.DataFormat = None
-    completion_window: Annotated[str | None, option("DURATION", "The longest time to run: 24h.")] = None
-    extra: options.Extra = None
-    idempotency_key: Annotated[
-        str | None, option("KEY", "Reuse the task that was created with this key.")
-    ] = None
-
-
 @command(
     "create",
     examples=(
@@ -69,11 +46,11 @@ class Fields:
         "    --input-bos-uri bos:/bucket/in/ --output-bos-uri bos:/bucket/out/ --wait",
         "qf-tasks create --from-file specs.yaml --dry-run",
     ),
-    shared=Fields,
+    shared=specs.Fields,
 )
 def create(
     terminal: Terminal,
-    fields: Fields,
+    fields: specs.Fields,
     *,
     from_file: Annotated[
         Path | None, option("FILE", "Create the tasks of a .yaml (a list) or .jsonl (one a line) file.")

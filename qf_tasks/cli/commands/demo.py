@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -68,58 +68,49 @@ class _Demo:
 
     def run(self) -> None:
         """Take records through a task and back, clean up, and show a rejection."""
-        records = [
-            {"id": str(number), "query": f"How long is the {river}?"}
-            for number, river in enumerate(_RIVERS, 1)
-        ]
+        client, show = self._client, self._show
+        records = [{"id": str(n), "query": f"How long is the {river}?"} for n, river in enumerate(_RIVERS, 1)]
         self._step(
             "Upload ten records, one JSON object a line",
             f'client.data.upload("rivers.jsonl", "{_FOLDER}/in/")',
             f"qf-tasks upload rivers.jsonl {_FOLDER}/in/",
         )
-        upload = self._client.data.upload(records, f"{_FOLDER}/in/")
-        files = counted(upload.files, "file")
-        self._returned(f"{upload.records} records, {upload.bytes} bytes, {files} in {upload.uri}")
+        upload = client.data.upload(records, f"{_FOLDER}/in/")
+        show(
+            f"{upload.records} records, {upload.bytes} bytes, {counted(upload.files, 'file')} in {upload.uri}"
+        )
 
-        self._step(
-            "Create a task for them",
-            f'task = client.create(name="rivers", endpoint="ernie-x1-turbo-32k",'
-            f' input_bos_uri="{_FOLDER}/in/", output_bos_uri="{_FOLDER}/out/")',
-            f"qf-tasks create --name rivers --endpoint ernie-x1-turbo-32k"
-            f" --input-bos-uri {_FOLDER}/in/ --output-bos-uri {_FOLDER}/out/",
-        )
-        created = self._client.create(
-            name="rivers",
-            endpoint="ernie-x1-turbo-32k",
-            input_bos_uri=upload.uri,
-            output_bos_uri=f"{_FOLDER}/out/",
-        )
+        task: dict[str, Any] = {"name": "rivers", "endpoint": "ernie-x1-turbo-32k"}
+        task |= {"input_bos_uri": f"{_FOLDER}/in/", "output_bos_uri": f"{_FOLDER}/out/"}
+        keywords = ", ".join(f'{name}="{value}"' for name, value in task.items())
+        shell = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in task.items())
+        self._step("Create a task for them", f"task = client.create({keywords})", f"qf-tasks create {shell}")
+        created = client.create(**task)
         task_id = created.task_id
-        self._returned(f"{task_id}, request id {created.request_id}")
+        show(f"{task_id}, request id {created.request_id}")
 
         self._step(
             "Wait until it has ended", "client.wait(task, on_change=print)", f"qf-tasks wait {task_id}"
         )
-        task = self._client.wait(created, poll_interval=_POLL_INTERVAL, on_change=self._print_change)
-        self._returned(f"output in {task.output_uri}; {task.total_token_usage} tokens")
+        ended = client.wait(created, poll_interval=_POLL_INTERVAL, on_change=self._show_change)
+        show(f"output in {ended.output_uri}; {ended.total_token_usage} tokens")
 
         self._step(
             "Read the results, in no particular order",
             "for result in client.data.results(task): print(result.id, result.outcome, result.text)",
             f"qf-tasks results {task_id} -o results.jsonl",
         )
-        results = list(self._client.data.results(task, missing=True))
-        for result in results[:_SHOWN]:
-            self._returned(f"{result.id} {result.outcome} {result.text}")
-        self._returned(f"... and {len(results) - _SHOWN} more")
+        results = list(client.data.results(ended, missing=True))
+        show(*(f"{result.id} {result.outcome} {result.text}" for result in results[:_SHOWN]))
+        show(f"... and {len(results) - _SHOWN} more")
 
         self._step(
             "Delete the task, and the data of it: neither can be undone",
             f'client.delete(task); client.data.delete("{_FOLDER}/")',
             f"qf-tasks delete {task_id}",
         )
-        outcome = self._client.delete(task).outcome
-        self._returned(f"task: {outcome}; data: {counted(self._client.data.delete(f'{_FOLDER}/'), 'file')}")
+        outcome = client.delete(ended).outcome
+        show(f"task: {outcome}; data: {counted(client.data.delete(f'{_FOLDER}/'), 'file')}")
 
         self._step(
             "A rejection says why, and what to do: the same delete once more",
@@ -127,25 +118,25 @@ class _Demo:
             f"qf-tasks delete {task_id}",
         )
         try:
-            self._client.delete(task)
+            client.delete(ended)
             self._terminal.exit_code = FAILED
         except TaskNotFoundError as error:
-            self._returned(f"TaskNotFoundError: {error.message}")
-            self._returned(f"code {error.code} (of the sandbox: the service documents none)")
-            self._returned(f"hint: {error.hint}")
+            show(f"TaskNotFoundError: {error.message}")
+            show(f"code {error.code} (of the sandbox: the service documents none)", f"hint: {error.hint}")
 
     def _step(self, title: str, python: str, shell: str) -> None:
         self._number += 1
         _print(self._terminal, f"\n{self._number}. {title}", style="bold")
-        for prompt, line in ((">>> ", python), ("$ ", shell)):
-            _print(self._terminal, line, first=f"{prompt:>6}", indent=" " * 10)
+        _print(self._terminal, python, first="  >>> ", indent=" " * 10)
+        _print(self._terminal, shell, first="    $ ", indent=" " * 10)
 
-    def _returned(self, text: str) -> None:
-        _print(self._terminal, text, first=_INDENT, indent=_INDENT)
+    def _show(self, *texts: str) -> None:
+        for text in texts:
+            _print(self._terminal, text, first=_INDENT, indent=_INDENT)
 
-    def _print_change(self, task: Task) -> None:
+    def _show_change(self, task: Task) -> None:
         done = f", {counted(task.progress, 'record')} done" if task.progress else ""
-        self._returned(f"{task.run_status}{done}")
+        self._show(f"{task.run_status}{done}")
 
 
 def _print(terminal: Terminal, text: str, *, first: str = "", indent: str = "", style: str = "") -> None:

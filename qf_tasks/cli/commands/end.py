@@ -14,6 +14,7 @@ from qf_tasks.cli.lookup import Lookup
 from qf_tasks.cli.options import flag
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command
+from qf_tasks.cli.tables import Row
 
 if TYPE_CHECKING:
     from qf_tasks import Task, TaskClient
@@ -117,24 +118,19 @@ def _preview(terminal: Terminal, client: TaskClient, wanted: Sequence[str], *, s
     with progress.step(terminal, "Reading tasks"):
         found.read(client, wanted)
     tasks = {task.task_id: task for task in found.tasks}
-    effects = [
-        {
-            "task_id": task_id,
-            "run_status": task and task.run_status,
-            "name": task and task.name,
-            "effect": _effect(task, stop_first=stop_first) if task else "does not exist",
-        }
-        for task_id in wanted
-        for task in [tasks.get(task_id)]
-    ]
+    effects = [_effect(task_id, tasks.get(task_id), stop_first=stop_first) for task_id in wanted]
     columns = ("task_id", "run_status", "name", "effect")
     terminal.show({"account": client.account, "outcomes": effects}, effects, columns)
     terminal.note(f"Nothing was deleted from {client.account}.")
 
 
-def _effect(task: Task, *, stop_first: bool) -> str:
+def _effect(task_id: str, task: Task | None, *, stop_first: bool) -> Row:
+    if task is None:
+        return {"task_id": task_id, "run_status": None, "name": None, "effect": "does not exist"}
     if task.run_status.can_delete:
-        return "would be deleted"
-    if stop_first and task.run_status in type(task.run_status).KNOWN:
-        return "would be stopped and deleted"
-    return "would be rejected"
+        effect = "would be deleted"
+    elif stop_first and task.run_status in type(task.run_status).KNOWN:
+        effect = "would be stopped and deleted"
+    else:
+        effect = "would be rejected"
+    return {"task_id": task_id, "run_status": task.run_status, "name": task.name, "effect": effect}

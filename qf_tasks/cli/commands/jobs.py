@@ -87,10 +87,7 @@ def submit(
     keywords = _keywords(submission)
     with terminal.client() as client:
         job = _submitted(client, keywords, _upload_view(terminal))
-        if wait:
-            _wait(terminal, job, timeout=timeout, poll_interval=poll_interval)
-        else:
-            show_status(terminal, job.status())
+        _report(terminal, job, wait=wait, timeout=timeout, poll_interval=poll_interval)
 
 
 @command(
@@ -153,7 +150,7 @@ class _Run:
         """Submit, wait and download."""
         terminal = self._terminal
         try:
-            self._run(parameters, limits)
+            status = self._run(parameters, limits)
         except KeyboardInterrupt as interrupt:
             if stops and terminal.signal == signal.SIGTERM:
                 self._stop(interrupt)
@@ -162,13 +159,11 @@ class _Run:
         except (QfTasksError, OSError) as error:
             self._show(as_object(terminal, error), exit_code_of([type(error).__name__]))
             raise
-        is_done = self._status is not None and self._status.state == "Done"
-        terminal.exit_code = 0 if is_done else FAILED
+        terminal.exit_code = 0 if status.state == "Done" else FAILED
         self._show(None, terminal.exit_code)
-        if self._status:
-            note_failures(terminal, self._status)
+        note_failures(terminal, status)
 
-    def _run(self, parameters: dict[str, Any], limits: dict[str, Any]) -> None:
+    def _run(self, parameters: dict[str, Any], limits: dict[str, Any]) -> JobStatus:
         job = _submitted(self._client, parameters, self._upload)
         self._is_submitted = True
         view = progress.JobProgress(self._terminal, job.records)
@@ -180,6 +175,7 @@ class _Run:
                     found = job.results(ordered=self._ordered, on_progress=view.update, **limits)
                     self._outcomes = write_results(self._terminal, found, self._target, view)
                     self._status = job.status()
+                return self._status
         finally:
             self._status = self._status or view.status
 
@@ -251,10 +247,7 @@ def retry_failures(
     with terminal.client() as client:
         with progress.step(terminal, "Reading results"):
             job = client.job(bos_uri).retry_failures()
-        if wait:
-            _wait(terminal, job, timeout=timeout, poll_interval=poll_interval)
-        else:
-            show_status(terminal, job.status())
+        _report(terminal, job, wait=wait, timeout=timeout, poll_interval=poll_interval)
 
 
 def _keywords(submission: Submission) -> dict[str, Any]:
@@ -271,14 +264,16 @@ def _submitted(client: TaskClient, keywords: dict[str, Any], view: progress.Tran
         return client.submit(on_progress=view.update, **keywords)
 
 
-def _wait(terminal: Terminal, job: Job, **limits: Any) -> None:
-    """Wait until a job has ended, and show how."""
-    view = progress.JobProgress(terminal, job.records)
-    with note_on_interrupt(_RUNNING), progress.shown(terminal, view):
-        ended = job.run(on_progress=view.update, raise_on_failure=False, **limits)
-    show_status(terminal, ended)
-    if ended.state != "Done":
-        terminal.exit_code = FAILED
+def _report(terminal: Terminal, job: Job, *, wait: bool, **limits: Any) -> None:
+    """Show how far a job is; with `wait`, after it has ended."""
+    if wait:
+        view = progress.JobProgress(terminal, job.records)
+        with note_on_interrupt(_RUNNING), progress.shown(terminal, view):
+            found = job.run(on_progress=view.update, raise_on_failure=False, **limits)
+        terminal.exit_code = 0 if found.state == "Done" else FAILED
+    else:
+        found = job.status()
+    show_status(terminal, found)
 
 
 def show_status(terminal: Terminal, found: JobStatus) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qf_tasks.cli.options import duration, flag, option
+from qf_tasks.cli import options
+from qf_tasks.cli.options import flag, option
 from qf_tasks.cli.output import Terminal
 from qf_tasks.cli.registry import command
 from qf_tasks.durations import parse_duration
@@ -44,7 +45,7 @@ def sandbox(
     speed: Annotated[float, option("X", "The clock runs at X times real time; 0 stops it.", min=0)] = 1,
     tasks: Annotated[int, option("N", "Start with N tasks, in all states.", min=0)] = 10,
     faults: Annotated[float, option("RATE", "The share of requests that fail.", min=0, max=1)] = 0,
-    delay: Annotated[str, duration("How long each request takes.")] = "0s",
+    delay: Annotated[str, options.duration("How long each request takes.")] = "0s",
     directory: Annotated[
         Path | None,
         typer.Option(
@@ -75,7 +76,8 @@ def sandbox(
         _add_faults(running, faults)
         variables = running.env()
         if env_file:
-            _write(env_file, variables)
+            env_file.write_text("".join(f"{name}={value}\n" for name, value in variables.items()), "utf-8")
+            env_file.chmod(0o600)
         terminal.note(f"Serving {tasks} tasks on {running.url}; Ctrl-C ends it. For another terminal:")
         if terminal.as_json:
             terminal.show_json(variables)
@@ -93,18 +95,9 @@ def sandbox(
 
 def reject_settings(terminal: Terminal) -> None:
     """Reject options on settings that were given before the command, which has no use for them."""
-    for name, value in (
-        ("--profile", terminal.profile),
-        ("--config", terminal.config_file),
-        ("--env-file", terminal.env_file),
-    ):
-        if value:
-            raise typer.BadParameter("the sandbox has keys of its own", param_hint=name)
-
-
-def _write(path: Path, variables: dict[str, str]) -> None:
-    path.write_text("".join(f"{name}={value}\n" for name, value in variables.items()), "utf-8")
-    path.chmod(0o600)
+    for name in terminal.settings:
+        given = "--config" if name == "config_file" else f"--{name.replace('_', '-')}"
+        raise typer.BadParameter("the sandbox has keys of its own", param_hint=given)
 
 
 def _add_tasks(running: Sandbox, count: int) -> None:

@@ -53,7 +53,7 @@ def configure(
             "needs a terminal to ask for keys; in scripts set QIANFAN_ACCESS_KEY and QIANFAN_SECRET_KEY",
             param_hint="configure",
         )
-    file, profile = Path("~/.config/qf_tasks/config.toml").expanduser(), terminal.profile
+    file, profile = Path("~/.config/qf_tasks/config.toml").expanduser(), terminal.settings.get("profile")
     place = f"profile {profile!r}" if profile else "the default keys"
     if keyfile.has_keys(file, profile) and not (
         force or terminal.ask(f"{file} has {place} already. Replace the keys?")
@@ -123,10 +123,10 @@ def config(
     from qf_tasks import Settings
     from qf_tasks.settings import inspect_sources
 
-    sources = inspect_sources(**terminal.settings_keywords)
+    sources = inspect_sources(**terminal.settings)
     account, effective, failure = None, None, None
     try:
-        settings = Settings.load(**terminal.settings_keywords)
+        settings = Settings.load(**terminal.settings)
     except QfTasksError as error:
         failure = error
     else:
@@ -200,7 +200,7 @@ def doctor(
     from qf_tasks.doctor import diagnose
 
     with progress.step(terminal, "Checking settings, network and keys"):
-        diagnosis = diagnose(bos_uri=bos_uri, **terminal.settings_keywords)
+        diagnosis = diagnose(bos_uri=bos_uri, **terminal.settings)
     if not diagnosis.ok:
         failed = [check.error for check in diagnosis.checks if check.error]
         terminal.exit_code = exit_code_of(failed[:1])
