@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import sys
+import warnings
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from qf_tasks.data.facades import AsyncData, Data
 from qf_tasks.data.store import ObjectStore, _Request
 from qf_tasks.data.uri import BosUri
 from qf_tasks.sandbox import Sandbox
+from tests.clients import client_of
 
 
 def settings(**fields: Any) -> Settings:
@@ -145,3 +149,17 @@ def test_iteration_that_is_left_early_keeps_the_client_usable(sandbox: Sandbox) 
             assert await client.data.delete("bos:/bucket/in/") == 1
 
     asyncio.run(main())
+
+
+def test_store_is_imported_without_the_warnings_that_its_sdk_causes(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Module(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            warnings.warn(f"invalid escape sequence, before {name}", SyntaxWarning, stacklevel=2)
+            return ObjectStore
+
+    monkeypatch.setitem(sys.modules, "qf_tasks.data.store", Module("qf_tasks.data.store"))
+
+    with client_of(sandbox, bos_endpoint=sandbox.url) as client:
+        assert client.data.delete("bos:/bucket/in/") == 0

@@ -435,6 +435,25 @@ def test_create_with_own_task_listed_but_not_found_does_not_return_an_equal_one(
     assert set(ids(caught.value.candidates)) == set(sandbox.tasks)
 
 
+def test_create_after_lost_response_searches_on_until_a_similar_task_can_be_ruled_out(
+    sandbox: Sandbox, client: TaskClient, make_client: MakeClient
+) -> None:
+    def without_parameters(body: Any) -> Any:
+        for task in body["result"]["taskList"]:
+            del task["inferenceParams"]
+        return body
+
+    theirs = make_client().create(**{**TASK, "inference_params": {"top_p": 0.9}})
+    sandbox.inject(Fault.reset_after(), action=CREATE)
+    sandbox.inject(Fault.transform(without_parameters), action=LIST, times=None)
+    sandbox.inject(Fault.status(404, code="TaskNotFound"), action=GET, skip=1)
+
+    created = client.create(**{**TASK, "inference_params": {"top_p": 0.5}})
+
+    assert [theirs.task_id, created.task_id] == list(sandbox.tasks)
+    assert times_sent(sandbox, LIST) == 2
+
+
 def test_create_that_did_not_arrive_does_not_return_an_older_task_if_date_is_behind_create_time(
     sandbox: Sandbox, client: TaskClient, make_client: MakeClient
 ) -> None:

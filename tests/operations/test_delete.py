@@ -169,16 +169,22 @@ def test_delete_of_listed_task_with_get_and_delete_rejected_alike_raises_rejecti
     assert not isinstance(caught.value, TaskNotFoundError)
 
 
-def test_delete_and_get_rejected_differently_raises_first_rejection(
-    sandbox: Sandbox, client: TaskClient
+@pytest.mark.parametrize(
+    ("status", "code", "second_code"),
+    [(400, "Strange", "Stranger"), (403, "Strange", "Strange"), (400, "InvalidURI", "InvalidURI")],
+    ids=["two codes", "permission", "known code"],
+)
+def test_delete_of_unlisted_task_whose_rejections_do_not_mean_missing_raises_the_first(
+    sandbox: Sandbox, client: TaskClient, status: int, code: str, second_code: str
 ) -> None:
-    task_id = sandbox.add_task()
-    sandbox.inject(Fault.status(400, code="Strange"), action=DELETE)
-    sandbox.inject(Fault.status(400, code="Stranger"), action=GET)
+    sandbox.inject(Fault.status(status, code=code), action=DELETE)
+    sandbox.inject(Fault.status(status, code=second_code), action=GET)
 
-    with pytest.raises(InvalidRequestError, match="Strange") as caught:
-        client.delete(task_id, missing_ok=True)
-    assert (caught.value.code, list(sandbox.tasks)) == ("Strange", [task_id])
+    with pytest.raises(ApiError) as caught:
+        client.delete("infer-missing", missing_ok=True)
+
+    assert not isinstance(caught.value, TaskNotFoundError)
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize(("status", "code"), [(400, "AccountNotExist"), (500, "BackendNotFound")])
