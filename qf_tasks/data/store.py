@@ -14,7 +14,7 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, BinaryIO
@@ -157,13 +157,10 @@ class ObjectStore:
             NotFoundError: There is no such object.
             BadResponseError: It has more than `max_bytes`.
         """
-        content = bytearray()
-        with closing(self.read(uri)) as chunks:
-            for chunk in chunks:
-                content += chunk
-                if len(content) > max_bytes:
-                    raise BadResponseError(f"{uri} has more than {max_bytes} bytes")
-        return bytes(content)
+        content = self._response(_Request("GET", uri, {}, {})).content
+        if len(content) > max_bytes:
+            raise BadResponseError(f"{uri} has more than {max_bytes} bytes")
+        return content
 
     def list(self, prefix: BosUri, *, with_markers: bool = False) -> Iterator[ObjectInfo]:
         """Iterate over the objects whose keys begin with a prefix.
