@@ -38,9 +38,9 @@ class View:
 
     def __init__(self, terminal: Terminal, doing: str) -> None:
         self.terminal = terminal
-        self.doing = doing
+        self.doing: str = doing
         self.found = ""
-        self.started = time.monotonic()
+        self.started: float = time.monotonic()
 
     @property
     def elapsed(self) -> float:
@@ -113,8 +113,9 @@ class TransferProgress(Bar):
     def update(self, done: int, total: int) -> None:
         """Keep how many of all bytes are done."""
         if not self.total:
-            self.started = time.monotonic()
-        self.done, self.total = done, total
+            self.started: float = time.monotonic()
+        self.done: int = done
+        self.total: int = total
         self._step = View(self.terminal, self._after) if self.is_complete and self._after else None
 
     @property
@@ -169,7 +170,9 @@ class JobProgress(Bar):
     def update(self, status: JobStatus) -> None:
         """Keep the status; without a terminal print its state when that changes."""
         has_changed = status.state != self.doing
-        self.status, self.doing, self.done = status, status.state, status.records_done
+        self.status = status
+        self.doing: str = status.state
+        self.done: int = status.records_done
         if has_changed and not self.terminal.can_animate:
             self.terminal.note(self.line())
 
