@@ -28,9 +28,11 @@ _MAX_EXAMPLE_TIME = timedelta(seconds=30)  # an example that takes longer hangs,
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Try the same few examples in every ordinary run, and many new ones with `-m fuzz`; heed Ctrl-C."""
-    # A shell that starts the tests in the background has them ignore the signal, which some of them send.
+    """Try the same few examples in every ordinary run, and many new ones with `-m fuzz`; heed signals."""
+    # Some tests send these. A shell has a program in the background ignore the one, and nohup the other.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     settings.register_profile(
         "quick",
         max_examples=10,

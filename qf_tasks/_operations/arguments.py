@@ -43,6 +43,11 @@ def task_id(task: object, argument: str = "task") -> str:
         raise InvalidArgumentError(f"{argument} must be a task id or a Task, not {_kind(task)}")
     if not task.strip():
         raise InvalidArgumentError(f"{argument} must not be empty: it is the id of a task")
+    if task.startswith("bos:"):
+        raise InvalidArgumentError(
+            f"{argument} is an address in BOS, not the id of a task: {task[:80]!r}",
+            hint="A job is client.job(bos_uri); in the terminal, qf-tasks status, results or run.",
+        )
     if task != task.strip() or not task.isprintable() or " " in task:
         bare = task.strip()
         raise InvalidArgumentError(

@@ -229,7 +229,7 @@ class QianfanBatchInferenceOperator(BaseOperator):
                 context["ti"].xcom_push(key=work.xcom_key, value=work.identity)
                 if IS_AIRFLOW_3:  # which asks for links at the end of the task only
                     context["ti"].xcom_push(key=QianfanConsoleLink().xcom_key, value=_CONSOLE_URL)
-                return result_of(self._wait(client, work, self._end_time(context)))
+                return self._result(self._wait(client, work, self._end_time(context)))
             except WaitTimeoutError as error:
                 self._after_timeout()
                 message = timeout_message(f"{work.label} {work.identity}", self.on_timeout == "stop")
@@ -269,7 +269,12 @@ class QianfanBatchInferenceOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Return the result when the trigger has fired, or fail."""
-        return result_of(event)
+        return self._result(event)
+
+    def _result(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        result = result_of(event)
+        self.log.info("Ended: %s", result)
+        return result
 
     def on_kill(self) -> None:
         """Stop the work: the Airflow task was marked or cleared, or its worker is shutting down."""
@@ -383,7 +388,9 @@ class QianfanJobResultsOperator(BaseOperator):
             results = job.results(ordered=True)
             if self.python_callable:
                 return self.python_callable(results)
-            return {"path": self.path, **write_results(results, Path(str(self.path)))}
+            outcomes = write_results(results, Path(str(self.path)))
+            self.log.info("Wrote %s: %s", self.path, outcomes)
+            return {"path": self.path, **outcomes}
 
 
 class QianfanPurgeOperator(BaseOperator):

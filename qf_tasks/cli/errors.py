@@ -115,7 +115,8 @@ def _report(terminal: Terminal, error: Exception) -> None:
         for line in "".join(traceback.format_exception(error)).splitlines():
             terminal.note(line)
     if terminal.as_json:
-        terminal.note_json({"hint": hint, **details, "exit_code": code, "message": text})
+        message = in_options(error.message, terminal.names) if isinstance(error, QfTasksError) else text
+        terminal.note_json({"hint": hint, **details, "exit_code": code, "message": message})
     else:
         terminal.note(f"Error: {text.removesuffix('.')}", style="red")
         report_hint(terminal, hint)

@@ -130,6 +130,8 @@ def outputs(store: ObjectStore, task: Task) -> list[ObjectInfo]:
     seconds = _seconds_of_lag(task)
     count = _count_inputs(store, task) if seconds > 0 else 1
     found = list_until(store, directory, lambda found: len(found) >= count, seconds)
+    if not found and task.run_status != RunStatus.DONE:
+        raise _no_output(task)
     return _not_empty(found, directory)
 
 
@@ -140,12 +142,17 @@ def output_of(task: Task) -> BosUri:
         NotFoundError: The service has not named one.
     """
     if task.output_uri is None or task.output_dir is None:
-        raise NotFoundError(
-            f"Task {task.task_id} is {task.run_status} and has no output",
-            task_id=task.task_id,
-            hint="It ended before it wrote any.",
-        )
+        raise _no_output(task)
     return BosUri.parse_directory(task.output_uri, "output_uri")
+
+
+def _no_output(task: Task) -> NotFoundError:
+    reason = f": {task.error_reason}" if task.error_reason else ""
+    return NotFoundError(
+        f"Task {task.task_id} is {task.run_status} and has no output{reason}",
+        task_id=task.task_id,
+        hint="It ended before it wrote any.",
+    )
 
 
 def download(store: ObjectStore, task: Task, path: Path, on_progress: OnProgress) -> Path:

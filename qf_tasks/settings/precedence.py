@@ -23,8 +23,8 @@ KEY_HINT = (
 )
 
 _SET_HINT = (
-    "Set QIANFAN_ACCESS_KEY and QIANFAN_SECRET_KEY, or write both keys into config/qf_tasks.toml "
-    "(`qf-tasks config --example` shows how)."
+    "Run `qf-tasks configure`, which asks for both and keeps them in your home directory, or set "
+    "QIANFAN_ACCESS_KEY and QIANFAN_SECRET_KEY."
 )
 # What decides where a request goes, and who can read it.
 _ROUTING = ("base_url", "bos_endpoint", "proxy", "verify_tls", "ca_bundle")
@@ -71,6 +71,8 @@ def _no_keys(sources: Sequence[Source]) -> Problem:
     states = {"read": "no keys", "absent": "absent", "unreadable": "unreadable"}
     places = "; ".join(f"{source.title}: {states[source.state]}" for source in sources)
     message = f"No access key and secret key found. Searched {places}"
+    if notes := [note for source in sources for note in source.notes]:
+        message = f"{message}. Note: {'; '.join(notes)}"
     unchosen = next((source for source in sources if source.profiles and not source.profile), None)
     if unchosen:
         message = f"No profile is chosen; {unchosen.path} has {', '.join(unchosen.profiles)}. {message}"

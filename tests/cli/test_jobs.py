@@ -95,7 +95,7 @@ def test_run_whose_task_fails_after_its_retries_ends_with_1(run: Run, own_sandbo
     printed = json.loads(out)
     assert (code, printed["exit_code"], printed["state"]) == (1, 1, "Failed")
     assert printed["failed_shards"] == ["0001", "0002"]
-    assert err.endswith(f"Hint: qf-tasks retry-failures {_JOB} runs what failed again.\n")
+    assert err.endswith(f"Hint: qf-tasks retry-failures {_JOB} runs the failed records again.\n")
 
 
 def broken(_record: object) -> str:

@@ -300,6 +300,15 @@ def test_results_of_a_task_without_output_raise_not_found(make_blocking_data: An
         next(make_blocking_data().results(sandbox.add_task()))
 
 
+def test_results_of_a_failed_task_without_output_say_how_it_ended(
+    make_blocking_data: Any, sandbox: Sandbox
+) -> None:
+    task_id = sandbox.add_task(run_status="Failed")
+
+    with pytest.raises(NotFoundError, match=f"Task {task_id} is Failed and has no output"):
+        next(make_blocking_data().results(task_id))
+
+
 def task_of_two_files(sandbox: Sandbox, **fields: Any) -> str:
     """Return a task that ended at this moment, whose input has two files, and the first of its output."""
     for name in "ab":

@@ -14,6 +14,7 @@ from qf_tasks import (
     AuthenticationError,
     CreatedTask,
     DeleteResult,
+    InvalidArgumentError,
     InvalidRequestError,
     PermissionDeniedError,
     QfTasksError,
@@ -185,6 +186,16 @@ def test_delete_of_unlisted_task_whose_rejections_do_not_mean_missing_raises_the
 
     assert not isinstance(caught.value, TaskNotFoundError)
     assert caught.value.code == code
+
+
+def test_delete_of_the_address_of_a_job_is_rejected_before_a_request(
+    sandbox: Sandbox, client: TaskClient
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="address in BOS") as caught:
+        client.delete("bos:/bucket/job/")
+
+    assert sandbox.requests == []
+    assert "client.job" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(("status", "code"), [(400, "AccountNotExist"), (500, "BackendNotFound")])

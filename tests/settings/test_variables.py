@@ -242,6 +242,13 @@ def test_load_with_misspelled_variable_warns_once(
     assert record.getMessage() == f"unknown variable {variable} is ignored; did you mean {meant}?"
 
 
+def test_load_without_keys_names_a_misspelled_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QIANFAN_ACESS_KEY", "x")
+
+    with pytest.raises(ConfigurationError, match=r"QIANFAN_ACESS_KEY.*did you mean QIANFAN_ACCESS_KEY\?"):
+        Settings.load()
+
+
 def test_load_with_misspelled_variable_in_dotenv_names_the_file(
     write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:

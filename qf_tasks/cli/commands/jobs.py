@@ -303,7 +303,9 @@ def note_failures(terminal: Terminal, found: JobStatus) -> None:
         state = f"task {task.task_id} {task.run_status}" if task else "was not submitted"
         terminal.note(f"Shard {name}: {state}", style="red")
     if found.is_final and (found.failed_shards or found.records_failed):
-        terminal.note(f"Hint: qf-tasks retry-failures {found.bos_uri} runs what failed again.")
+        terminal.note(f"Hint: qf-tasks retry-failures {found.bos_uri} runs the failed records again.")
+    elif found.is_final and found.records_failed is None:
+        terminal.note(f"Records without a result: qf-tasks results {found.bos_uri} --failures")
 
 
 def write_results_of_job(
