@@ -139,4 +139,4 @@ def _plot(points: list[Point], path: Path) -> None:
             axis.set(xscale="log", yscale="log", xlabel=of, ylabel=unit)
             axis.grid(alpha=0.3)
             axis.legend()
-    canvas.savefig(path, metadata={"Date": None})
+    canvas.savefig(path, metadata={"Date": None, "Creator": None})
