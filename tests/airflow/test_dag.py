@@ -112,7 +112,8 @@ def test_task_instance_state_is_that_of_the_database() -> None:
 def test_example_nightly_writes_the_answers() -> None:
     run_dag(example("nightly"))
 
-    assert len(Path("answers.jsonl").read_text("utf-8").splitlines()) == 100
+    (path,) = Path.cwd().glob("answers-*.jsonl")
+    assert len(path.read_text("utf-8").splitlines()) == 100
 
 
 def test_example_subjects_runs_a_job_for_each(sandbox: Sandbox) -> None:
