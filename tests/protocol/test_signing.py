@@ -18,6 +18,7 @@ VECTORS = {
 }
 HEADERS = {"Host": "qianfan.baidubce.com", "Content-Type": "application/json", "x-bce-date": DATE}
 values = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
+header_names = st.from_regex(r"[A-Za-z][A-Za-z-]{0,15}", fullmatch=True)
 
 
 @pytest.mark.parametrize("names", VECTORS)
@@ -39,7 +40,8 @@ def test_authorization_of_documented_example_is_the_documented_one(names: str) -
 @given(
     method=st.sampled_from(["GET", "PUT", "POST", "DELETE"]),
     path=st.text(max_size=20).map(lambda name: f"/bucket/{name}"),
-    headers=st.dictionaries(st.from_regex(r"[A-Za-z][A-Za-z-]{0,15}", fullmatch=True), values, max_size=5),
+    # Versions of the SDK differ in how they sign an empty header, and none is sent.
+    headers=st.dictionaries(header_names, values.filter(str.strip), max_size=5),
     query=st.dictionaries(values.filter(lambda name: name.lower() != "authorization"), values, max_size=3),
 )
 def test_authorization_of_any_request_is_that_of_the_sdk(
